@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unpacking an image into a directory, on all cores.
+#pragma once
+#include <stdint.h>
+#include "fault.h"
+#include "image.h"
+
+struct extract_report {
+	uint64_t files, bytes;             // regular files and their content
+	uint64_t skipped_devices;          // device nodes a plain user may not make
+	uint64_t skipped_xattrs;           // attributes that may not be set (trusted.*, security.* ..)
+};
+
+struct extract_options {
+	unsigned threads;                  // 0: one a CPU
+	int keep_owners;                   // chown to the image's owners (real root only)
+	void (*progress)(void *arg, uint64_t bytes_done, uint64_t bytes_total);   // may be NULL; called from one thread, at most ten times a second
+	void *arg;
+};
+
+// Unpacks the whole image below the open directory `dir` (empty, ours). Every write is relative to a descriptor inside it and never follows a symlink.
+// Hard links, modes, times, symlinks, sparse files, user.* xattrs are kept. Duplicate names, ".", "..", "/" in a name: refused. 0 or -1.
+int extract_tree(struct image *image, int dir, const struct extract_options *options, struct extract_report *report, struct fault *why);
+
+// Removes everything below an open directory (not itself), making unreadable directories ours first; never crosses a mount. 0 or -1 (the first failure; it goes on).
+int remove_tree(int dir, struct fault *why);

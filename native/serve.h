@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file server: a squashfs image, with synthetic entries added, over the raw FUSE protocol (linux/fuse.h).
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "fault.h"
+
+struct serve_entry { uint32_t kind, mode; const char *path; const char *data; size_t size; };   // kinds: ENTRY_* of plan.h
+
+struct serve_config {
+	int file;                     // open descriptor of the file that holds the image
+	uint64_t offset, size;
+	uint32_t uid, gid;            // owner shown for every file, in the view of the namespace that mounts
+	unsigned threads;             // 0: one a CPU, at most 8
+	uint64_t cache_bytes;         // 0: the default
+	const struct serve_entry *entry;
+	size_t entry_count;
+};
+
+// Forks the server: double fork (no child remains with the caller, no SIGCHLD), own session, null stdio, keyboard signals ignored, the whole CPU set it
+// may use, every other descriptor closed. The image is opened and the entries resolved in the child; a failure arrives through serve_mount.
+// Returns the socket (CLOEXEC) to hand to serve_mount, or -1. Call before any namespace is created.
+int serve_start(const struct serve_config *config, struct fault *why);
+
+// In the mounting process, inside its namespaces: opens /dev/fuse, mounts it on `target` (a path such as /proc/self/fd/N) with mount flags
+// ms_flags, sends the descriptor to the server and closes both it and the socket. 0 or -1.
+int serve_mount(int socket, const char *target, unsigned long ms_flags, struct fault *why);
