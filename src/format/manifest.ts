@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** What the `manifest` section holds, as JSON in UTF-8. Strings here are Unicode; `bytes.ts` converts them for the planner. */
+export interface Manifest {
+  readonly manifestVersion: 1;
+  /** The bundle's name: shown by --info, default file name and target directory. */
+  readonly name: string;
+  readonly description: string;
+  /** What made it, and from what. */
+  readonly provenance: { readonly bundler: string; readonly source: string; readonly createdSeconds: number };
+  /** Absent in the tool itself. */
+  readonly image?: ImageFacts;
+  readonly rootfs?: RootfsFacts;
+  /** The image's OCI configuration, when it has one. */
+  readonly config?: ImageConfig;
+  /** What `make` was told. */
+  readonly options: BuildOptions;
+}
+
+export interface ImageFacts {
+  readonly compressor: string;
+  readonly blockSizeBytes: number;
+  readonly inodes: number;
+  /** Size of the squashfs as its superblock says, and of the file that was given. */
+  readonly usedBytes: number;
+  readonly sizeBytes: number;
+  /** Root of the hash tree, in hex: the payload's digest. */
+  readonly digest: string;
+  /** Sum of the regular files' sizes when known; else 0. */
+  readonly unpackedBytes: number;
+}
+
+/** The small files of the image that a launch depends on, resolved inside the image. Absent files are ''. */
+export interface RootfsFacts {
+  readonly passwd: string;
+  readonly group: string;
+  readonly environment: string;
+  readonly fstab: string;
+  readonly osRelease: string;
+  readonly loginDefs: string;
+  readonly useradd: string;
+  /** /etc/rc exists, and its `# enroot-provenance:` line if any. */
+  readonly rc: boolean;
+  readonly rcProvenance: string;
+  /** /bin/sh is there and can be executed. */
+  readonly shell: boolean;
+  readonly debian: boolean;
+}
+
+export interface ImageConfig {
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly env: readonly string[];
+  readonly workdir: string;
+  readonly user: string;
+}
+
+export interface BuildOptions {
+  /** --target, expanded at run time as a shell would (`${HOME}`); '' for the default `$PWD/NAME`. */
+  readonly target: string;
+  /** --env K=V given to make. */
+  readonly env: readonly string[];
+  /** Content of the script given with --rc; null without. */
+  readonly rc: string | null;
+  /** --entrypoint given to make; null without. */
+  readonly entrypoint: readonly string[] | null;
+}
