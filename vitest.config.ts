@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { defineConfig } from 'vitest/config';
+
+/** Imports of .txt files are strings, as in a build. */
+const text = {
+  name: 'text',
+  enforce: 'pre' as const,
+  load(id: string): string | undefined {
+    return id.endsWith('.txt') ? `export default ${JSON.stringify(readFileSync(id, 'utf8'))};` : undefined;
+  },
+};
+
+export default defineConfig({
+  plugins: [text],
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Tests drive real processes, mounts and caches; two files at once is what two cores bear.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 300_000,
+    reporters: process.env['CI'] === 'true' ? ['default', ['json', { outputFile: 'build/vitest.json' }]] : ['default'],
+  },
+});
