@@ -23,3 +23,6 @@ struct dir_fact {
 // Tries a directory for real: makes it 0700 when missing (parents of ~/.cache too), refuses a symlink or somebody else's, writes and allocates
 // need_bytes (removed again), and looks at noexec. Returns an O_PATH|O_DIRECTORY descriptor or -1; fact is filled in both cases.
 int dir_probe(const char *path, uint64_t need_bytes, struct dir_fact *fact);
+
+// The second half of it, for any open directory (O_PATH will do): free space, a real write of need_bytes, noexec. 0 or -1; nothing stays behind.
+int dir_measure(int dir, uint64_t need_bytes, struct dir_fact *fact);
