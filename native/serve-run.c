@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's life: open the image, say so, receive the connection, serve it with several threads, end with the mount.
+#include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "serve-parts.h"
+
+#define DEFAULT_CACHE_BYTES (32ull << 20)
+#define MIN_STACK_BYTES (256u << 10)   // a decompressor's state is on the heap
+
+static int serve_one(struct server *server)
+{
+	struct worker worker = {
+		.server = server,
+		.reader = image_reader_new(server->image),
+		.request = malloc(SERVE_REQUEST_BYTES),
+		.reply = malloc(SERVE_LIST_BYTES),
+	};
+	int ok = worker.reader && worker.request && worker.reply;
+
+	if (ok)
+		serve_loop(&worker);
+	else {
+		image_reader_free(worker.reader);
+		free(worker.request);
+		free(worker.reply);
+	}
+	return ok;
+}
+
+static void *serve_beside(void *server)
+{
+	// The connection's end is every thread's; without memory this thread does without.
+	if (serve_one(server))
+		_exit(0);
+	return NULL;
+}
+
+static unsigned count_cpus(void)
+{
+	unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+	unsigned count = 0;
+
+	for (size_t i = 0; bytes > 0 && i < (size_t)bytes / sizeof *mask; i++)
+		count += (unsigned)__builtin_popcountl(mask[i]);
+	return count > 0 ? count : 1;
+}
+
+// Starts all threads but the first; a limit on processes may leave us with fewer.
+static void start_threads(struct server *server, unsigned wanted)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, MIN_STACK_BYTES);
+	for (unsigned i = 1; i < wanted && pthread_create(&thread, &attr, serve_beside, server) == 0; i++)
+		;
+	pthread_attr_destroy(&attr);
+}
+
+// The connection's descriptor; -1 when the caller has gone.
+static int receive_descriptor(int socket)
+{
+	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } control;
+	char byte;
+	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space };
+	const struct cmsghdr *head;
+	ssize_t size;
+	int fd;
+
+	do
+		size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+	while (size < 0 && errno == EINTR);
+	head = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof fd))
+		return -1;
+	memcpy(&fd, CMSG_DATA(head), sizeof fd);
+	return fd;
+}
+
+static int prepare(struct server *server, const struct serve_config *config, struct fault *why)
+{
+	struct image_reader *reader;
+	uint64_t cache_bytes = config->cache_bytes ? config->cache_bytes : DEFAULT_CACHE_BYTES;
+	int failed;
+
+	if (image_open(&server->image, config->file, config->offset, config->size, cache_bytes, why) != 0)
+		return -1;
+	reader = image_reader_new(server->image);
+	if (!reader)
+		return fault(why, ENOMEM, "open the image");
+	failed = tree_build(&server->tree, server->image, reader, config->entry, config->entry_count, why);
+	image_reader_free(reader);
+	return failed;
+}
+
+void serve_run(const struct serve_config *config, int socket)
+{
+	static struct server server;   // outlives this function's frame for the other threads
+	struct serve_status status = { .failed = 0 };
+	unsigned threads = config->threads ? config->threads : count_cpus();
+
+	// One arena: each further one reserves 64 MiB of address space, which `ulimit -v` counts.
+	mallopt(M_ARENA_MAX, 1);
+	server.uid = config->uid;
+	server.gid = config->gid;
+	status.failed = prepare(&server, config, &status.why) != 0;
+	if (send(socket, &status, sizeof status, MSG_NOSIGNAL) < 0 || status.failed)
+		_exit(status.failed);
+	server.fuse = receive_descriptor(socket);
+	if (server.fuse < 0)
+		_exit(0);
+	close(socket);
+	start_threads(&server, threads < SERVE_MAX_THREADS ? threads : SERVE_MAX_THREADS);
+	_exit(serve_one(&server) ? 0 : 1);
+}
