@@ -15,6 +15,7 @@ export default defineConfig({
   plugins: [text],
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
     // Tests drive real processes, mounts and caches; two files at once is what two cores bear.
     pool: 'forks',
     maxWorkers: 2,

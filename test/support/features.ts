@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'vitest';
+import { repository } from './programs.ts';
+import { isRoot, prepareMachine } from './session.ts';
+
+export type Feature = 'root' | 'bundler' | 'userns' | 'fuse' | 'mksquashfs' | 'busybox' | 'strace' | 'unsquashfs' | 'bash';
+
+function hasCommand(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
+}
+
+function canMakeUserNamespace(): boolean {
+  try {
+    const drop = isRoot ? ['setpriv', '--reuid=4242', '--regid=4242', '--clear-groups'] : [];
+    const [command = 'unshare', ...rest] = [...drop, 'unshare', '-Ur', 'true'];
+    execFileSync(command, rest, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const reasons: Record<Feature, () => string | undefined> = {
+  root: () => (isRoot ? undefined : 'needs root (to make a bare host and to drop to other users)'),
+  bundler: () => (existsSync(path.join(repository, 'dist/bundler')) ? undefined : 'dist/bundler is missing: npm run build'),
+  userns: () => (canMakeUserNamespace() ? undefined : 'an ordinary user can make no user namespace here'),
+  fuse: () => {
+    prepareMachine();
+    if (!existsSync('/dev/fuse')) return '/dev/fuse is missing';
+    return (statSync('/dev/fuse').mode & 0o006) === 0o006 ? undefined : '/dev/fuse is not open to all: chmod 666 /dev/fuse';
+  },
+  mksquashfs: () => (hasCommand('mksquashfs') ? undefined : 'mksquashfs is missing: apt-get install squashfs-tools'),
+  unsquashfs: () => (hasCommand('unsquashfs') ? undefined : 'unsquashfs is missing: apt-get install squashfs-tools'),
+  busybox: () => (existsSync('/bin/busybox') ? undefined : '/bin/busybox is missing: apt-get install busybox-static'),
+  strace: () => (hasCommand('strace') ? undefined : 'strace is missing: apt-get install strace'),
+  bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
+};
+
+const known = new Map<Feature, string | undefined>();
+
+/** Why this machine lacks a feature; undefined when it has it. */
+export function missing(feature: Feature): string | undefined {
+  if (!known.has(feature)) known.set(feature, reasons[feature]());
+  return known.get(feature);
+}
+
+/**
+ * A `test` that runs only where the features are there. Where one is missing the test is skipped with the reason in its
+ * title; with BUNDLER_MUST_WORK=1 it fails instead, so that CI never passes by skipping.
+ */
+export function testNeeding(...features: Feature[]): (title: string, body: () => Promise<void> | void, timeoutMs?: number) => void {
+  const why = features.map(missing).filter((reason) => reason !== undefined);
+  return (title, body, timeoutMs = 60_000) => {
+    if (why.length === 0) {
+      test(title, { timeout: timeoutMs }, body);
+    } else if (process.env['BUNDLER_MUST_WORK'] === '1') {
+      test(title, () => {
+        throw new Error(`must work here, but: ${why.join('; ')}`);
+      });
+    } else {
+      test.skip(`${title} (skipped: ${why.join('; ')})`, body);
+    }
+  };
+}
+
+/** What nearly every end-to-end test needs. */
+export const e2e = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'busybox');

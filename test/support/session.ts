@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+export const isRoot = process.getuid?.() === 0;
+
+/** Prepares the machine as a desktop or cluster node is: udev gives /dev/fuse mode 0666 everywhere. Needs root; else nothing. */
+export function prepareMachine(): void {
+  if (!isRoot) return;
+  if (!existsSync('/dev/fuse')) {
+    try {
+      execFileSync('mknod', ['/dev/fuse', 'c', '10', '229']);
+    } catch {
+      return; // the tests that need it say so
+    }
+  }
+  if ((statSync('/dev/fuse').mode & 0o666) !== 0o666) chmodSync('/dev/fuse', 0o666);
+}
+
+/** Makes the directory that a whole test run shares (bundles, homes). Everybody may enter it, as test users must. */
+export function makeSession(): string {
+  const dir = mkdtempSync(path.join(tmpdir(), 'bundler-test-'));
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+export function removeSession(dir: string): void {
+  if (process.env['BUNDLER_KEEP_TEMP'] !== '1') rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+}
+
+let own: string | undefined;
+
+/** The session's directory: the global set-up's, or one of this process's own when there was none. */
+export function sessionDir(): string {
+  const shared = process.env['BUNDLER_TEST_DIR'];
+  if (shared) return shared;
+  if (!own) {
+    prepareMachine();
+    const dir = makeSession();
+    own = dir;
+    process.on('exit', () => removeSession(dir));
+  }
+  return own;
+}
+
+export interface User {
+  readonly uid: number;
+  readonly home: string;
+}
+
+/** A user of the tests, with a home of its own. Without root every user is the caller. */
+export function makeUser(uid: number): User {
+  const real = isRoot ? uid : (process.getuid?.() ?? 0);
+  const home = path.join(sessionDir(), `home-${real}`);
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  if (isRoot) chownSync(home, real, real);
+  return { uid: real, home };
+}
+
+/** The ordinary user of most tests; its cache is warm after the first run. */
+export function ordinaryUser(): User {
+  return makeUser(4242);
+}
+
+let count = 0;
+
+/** A user that nothing else runs as: its processes, files and caches are this test's alone. */
+export function freshUser(): User {
+  count += 1;
+  return makeUser(100_000 + (process.pid % 30_000) * 64 + count);
+}
+
+/** A new directory in the session, owned by the user. */
+export function makeDir(user: User, name = 'dir'): string {
+  const dir = mkdtempSync(path.join(sessionDir(), `${name}-`));
+  chmodSync(dir, 0o755);
+  if (isRoot) chownSync(dir, user.uid, user.uid);
+  return dir;
+}
