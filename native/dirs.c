@@ -224,6 +224,7 @@ int dir_measure(int dir, uint64_t need_bytes, struct dir_fact *fact)
 		snprintf(fact->fstype, sizeof fact->fstype, "%s", type->name);
 	else
 		snprintf(fact->fstype, sizeof fact->fstype, "0x%lx", (unsigned long)(uint32_t)fs.f_type);
+	fact->network = type && type->network;
 	fact->free_bytes = (uint64_t)fs.f_bavail * (uint64_t)(fs.f_frsize ? fs.f_frsize : fs.f_bsize);
 	// statfs tells mount flags with the same bits as statvfs (since Linux 2.6.36).
 	fact->executable = !(fs.f_flags & ST_NOEXEC);

@@ -18,6 +18,7 @@ struct dir_fact {
 	uint64_t free_bytes;
 	char fstype[32];
 	int executable;         // a file made there could be executed
+	int network;            // on a network file system, where locks may not reach other hosts
 };
 
 // Tries a directory for real: makes it 0700 when missing (parents of ~/.cache too), refuses a symlink or somebody else's, writes and allocates

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this kernel and this user allow, found by trying (docs/plan.md, the table of probes).
+#pragma once
+#include <sys/types.h>
+#include "wire.h"
+
+struct probes { pid_t child; int results; };
+
+// Starts the child that tries; it changes nothing outside of itself and its namespaces. 0 or -1.
+int probes_start(struct probes *probes, struct fault *why);
+// Waits for it and adds a fact `probe.NAME` for every probe.
+void probes_finish(struct probes *probes, struct buffer *facts);
