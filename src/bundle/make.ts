@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type FileHandle, open } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { explain, Failure } from '../failure.ts';
+import { startsAsElf } from '../format/elf.ts';
+import { FormatError } from '../format/format-error.ts';
+import type { BuildOptions, Manifest } from '../format/manifest.ts';
+import { findSection } from '../format/sections.ts';
+import { readImage } from '../image/rootfs-facts.ts';
+import { readSuperblock } from '../image/superblock.ts';
+import { openSelf } from '../launcher/self.ts';
+import type { Progress } from '../ui/reporter.ts';
+import { version } from '../version.ts';
+import { nameFile, type OpenFile, openFile } from './open.ts';
+import { createOutput } from './output.ts';
+import { estimateSizeBytes, writeBundle } from './write.ts';
+
+export interface MakeRequest {
+  readonly image: string;
+  readonly output: string;
+  readonly force: boolean;
+  readonly name: string;
+  readonly description: string;
+  readonly createdSeconds: number;
+  readonly options: BuildOptions;
+}
+
+export interface MadeBundle {
+  readonly output: string;
+  readonly sizeBytes: number;
+  /** Root of the payload's hash tree, in hex. */
+  readonly digest: string;
+  readonly payloadOffset: number;
+}
+
+/**
+ * Makes a bundle of a squashfs image. start is told how many bytes will be written and gives the progress to advance.
+ * Throws Failure or FormatError; then nothing is left behind.
+ */
+export async function makeBundle(request: MakeRequest, start: (totalBytes: number) => Progress): Promise<MadeBundle> {
+  const image = await openFile(request.image);
+  const superblock = await namingFile(request.image, () => checkImage(image));
+  const self = await openSelf();
+  const output = await createOutput(request.output, { force: request.force });
+  const handles: FileHandle[] = [];
+  try {
+    const imagePath = resolve(request.image);
+    // The launcher reads the small files in another process while the image is copied here.
+    const reading = readImage(imagePath, 0, image.sizeBytes);
+    reading.catch(() => {});
+    const [tool, source] = await Promise.all([open(self.file.path, 'r'), open(imagePath, 'r')]);
+    handles.push(tool, source);
+    const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
+    const describe = async (digest: Buffer): Promise<Buffer> => {
+      const { rootfs, unpackedBytes } = await reading;
+      const manifest: Manifest = {
+        manifestVersion: 1,
+        name: request.name,
+        description: request.description,
+        provenance: {
+          bundler: version,
+          source: basename(request.image),
+          createdSeconds: request.createdSeconds,
+        },
+        image: {
+          compressor: superblock.compressor,
+          blockSizeBytes: superblock.blockSizeBytes,
+          inodes: superblock.inodes,
+          usedBytes: superblock.usedBytes,
+          sizeBytes: image.sizeBytes,
+          digest: digest.toString('hex'),
+          unpackedBytes,
+        },
+        rootfs,
+        options: request.options,
+      };
+      return Buffer.from(JSON.stringify(manifest), 'utf8');
+    };
+    const table = await explain(`cannot write ${request.output}`, () =>
+      namingFile(request.image, () =>
+        writeBundle(
+          output.handle,
+          {
+            launcher: { ...self.launcher, source: tool },
+            runtime: { ...self.runtime, source: tool },
+            payload: { source, sizeBytes: image.sizeBytes, rawSizeBytes: superblock.usedBytes },
+            describe,
+          },
+          (bytes) => progress.advance(bytes),
+        ),
+      ),
+    ).finally(() => progress.end());
+    await output.commit();
+    const payload = findSection(table, 'payload');
+    return {
+      output: request.output,
+      sizeBytes: table.fileSizeBytes,
+      digest: payload?.digest.toString('hex') ?? '',
+      payloadOffset: payload?.offset ?? 0,
+    };
+  } finally {
+    await output.discard();
+    for (const handle of handles) await handle.close();
+    image.close();
+    self.file.close();
+  }
+}
+
+function checkImage(image: OpenFile): ReturnType<typeof readSuperblock> {
+  if (startsAsElf(image.readAt(0, 4))) {
+    throw new Failure(`cannot make a bundle of ${image.path}: it is an executable, not a squashfs image`, {
+      hint: `"bundler inspect ${image.path}" tells whether it is a bundle already`,
+    });
+  }
+  return readSuperblock(image.readAt, image.sizeBytes);
+}
+
+async function namingFile<T>(path: string, action: () => T | Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    throw error instanceof FormatError ? nameFile(error, path) : error;
+  }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import * as z from 'zod/mini';
+import { FormatError } from '../format/format-error.ts';
+import type { Manifest } from '../format/manifest.ts';
+
+const size = z.number().check(z.int(), z.gte(0));
+const texts = z.array(z.string());
+
+const schema = z.object({
+  manifestVersion: z.literal(1),
+  name: z.string(),
+  description: z.string(),
+  provenance: z.object({ bundler: z.string(), source: z.string(), createdSeconds: size }),
+  image: z.optional(
+    z.object({
+      compressor: z.string(),
+      blockSizeBytes: size,
+      inodes: size,
+      usedBytes: size,
+      sizeBytes: size,
+      digest: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
+      unpackedBytes: size,
+    }),
+  ),
+  rootfs: z.optional(
+    z.object({
+      passwd: z.string(),
+      group: z.string(),
+      environment: z.string(),
+      fstab: z.string(),
+      osRelease: z.string(),
+      loginDefs: z.string(),
+      useradd: z.string(),
+      rc: z.boolean(),
+      rcProvenance: z.string(),
+      shell: z.boolean(),
+      debian: z.boolean(),
+    }),
+  ),
+  config: z.optional(z.object({ entrypoint: texts, cmd: texts, env: texts, workdir: z.string(), user: z.string() })),
+  options: z.object({
+    target: z.string(),
+    env: texts,
+    rc: z.nullable(z.string()),
+    entrypoint: z.nullable(texts),
+  }),
+});
+
+/** The manifest as the bytes of its section. */
+export function encodeManifest(manifest: Manifest): Buffer {
+  return Buffer.from(JSON.stringify(manifest), 'utf8');
+}
+
+/** Reads and checks a manifest. Keys of a later version are dropped. Throws FormatError. */
+export function decodeManifest(bytes: Buffer): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new FormatError(`the manifest is not JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new FormatError(
+      `the manifest has no proper ${issue?.path.join('.') || 'content'}: ${issue?.message ?? 'unknown problem'}`,
+      'the file may have been made by a newer bundler',
+    );
+  }
+  return parsed.data as Manifest;
+}

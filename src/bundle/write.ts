@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { FormatError } from '../format/format-error.ts';
+import { type HashTree, sha256, startTree, treeSizeBytes } from '../format/hash-tree.ts';
+import {
+  encodeTable,
+  layOutSections,
+  placeSections,
+  type SectionContent,
+  type SectionTable,
+} from '../format/sections.ts';
+import { type Range, readChunks, writeExactly } from './copy.ts';
+
+/** A section that is copied from another bundle, with the digest it must have. */
+export interface CopiedSection extends Range {
+  readonly source: FileHandle;
+  readonly rawSizeBytes: number;
+  readonly digest: Buffer;
+}
+
+export interface BundleParts {
+  readonly launcher: CopiedSection;
+  readonly runtime: CopiedSection;
+  readonly payload: { readonly source: FileHandle; readonly sizeBytes: number; readonly rawSizeBytes: number };
+  /** The manifest's bytes, asked for when the payload's digest (32 bytes) is known. */
+  describe(digest: Buffer): Promise<Buffer>;
+}
+
+/** Once that much was written, the disk is told to begin, so that the sync at the end is short. */
+const flushEveryBytes = 32 << 20;
+
+/**
+ * Writes a bundle (docs/format.md) into an empty file: launcher, runtime, payload, manifest, hash tree, then the table.
+ * advance is told of every piece written, in bytes. Throws FormatError when a copied section is damaged.
+ */
+export async function writeBundle(
+  target: FileHandle,
+  parts: BundleParts,
+  advance: (bytes: number) => void,
+): Promise<SectionTable> {
+  const { launcher, runtime, payload } = parts;
+  const places = placeSections([launcher.sizeBytes, runtime.sizeBytes, payload.sizeBytes]);
+  const [launcherAt, runtimeAt, payloadAt] = places.offsets as [number, number, number];
+  const flush = startFlushing(target);
+  const write = (data: Buffer, offset: number): Promise<void> =>
+    writeExactly(target, data, offset).then(() => {
+      flush.wrote(data.length);
+      advance(data.length);
+    });
+
+  await copySection(launcher, 'launcher', launcherAt, write);
+  await copySection(runtime, 'runtime', runtimeAt, write);
+  const tree = await copyPayload(payload, payloadAt, write);
+  const manifest = await parts.describe(tree.root);
+
+  const table = layOutSections([
+    { name: 'launcher', sizeBytes: launcher.sizeBytes, rawSizeBytes: launcher.rawSizeBytes, digest: launcher.digest },
+    { name: 'runtime', sizeBytes: runtime.sizeBytes, rawSizeBytes: runtime.rawSizeBytes, digest: runtime.digest },
+    { name: 'payload', sizeBytes: payload.sizeBytes, rawSizeBytes: payload.rawSizeBytes, digest: tree.root },
+    wholeSection('manifest', manifest),
+    wholeSection('hashtree', tree.levels),
+  ]);
+  await write(manifest, table.sections[3]?.offset as number);
+  await write(tree.levels, table.sections[4]?.offset as number);
+  await write(encodeTable(table), table.tableOffset);
+  // An empty last section at a page boundary leaves nothing that would give the file its full size.
+  await target.truncate(table.fileSizeBytes);
+  await flush.end();
+  return table;
+}
+
+/** Bytes that a bundle with this payload takes before its manifest is known: for the progress line. */
+export function estimateSizeBytes(launcherBytes: number, runtimeBytes: number, payloadBytes: number): number {
+  return launcherBytes + runtimeBytes + payloadBytes + treeSizeBytes(payloadBytes);
+}
+
+function wholeSection(name: string, data: Buffer): SectionContent {
+  return { name, sizeBytes: data.length, rawSizeBytes: data.length, digest: sha256(data) };
+}
+
+type Write = (data: Buffer, offset: number) => Promise<void>;
+
+async function copySection(section: CopiedSection, name: string, targetAt: number, write: Write): Promise<void> {
+  const digest = createHash('sha256');
+  await readChunks(section.source, section, (chunk, offset) => {
+    const written = write(chunk, targetAt + offset);
+    digest.update(chunk);
+    return written;
+  });
+  if (!digest.digest().equals(section.digest)) {
+    throw new FormatError(
+      `the ${name} section of this bundler is damaged: its SHA-256 does not fit`,
+      'install bundler again',
+    );
+  }
+}
+
+async function copyPayload(payload: BundleParts['payload'], targetAt: number, write: Write): Promise<HashTree> {
+  const hasher = startTree();
+  await readChunks(payload.source, { offset: 0, sizeBytes: payload.sizeBytes }, (chunk, offset) => {
+    const written = write(chunk, targetAt + offset);
+    hasher.update(chunk);
+    return written;
+  });
+  return hasher.finish();
+}
+
+/** Has the file's data written back now and then, one fdatasync(2) at a time, while the next pieces are hashed. */
+function startFlushing(target: FileHandle): { wrote(bytes: number): void; end(): Promise<void> } {
+  let pendingBytes = 0;
+  let running: Promise<void> | undefined;
+  return {
+    wrote(bytes) {
+      pendingBytes += bytes;
+      if (pendingBytes < flushEveryBytes || running !== undefined) return;
+      pendingBytes = 0;
+      running = target.datasync().finally(() => {
+        running = undefined;
+      });
+      // Reported by the sync that ends the output: the kernel tells of a write error once per descriptor, so keep it.
+      running.catch(() => {});
+    },
+    async end() {
+      await running;
+    },
+  };
+}

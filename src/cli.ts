@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Command, type CommanderError } from 'commander';
+import { defineExtract } from './commands/extract.ts';
+import { defineInspect } from './commands/inspect.ts';
+import { defineMake } from './commands/make.ts';
+import { defineRun } from './commands/run.ts';
+import { defineVerify } from './commands/verify.ts';
+import { UsageFailure } from './failure.ts';
+import { version } from './version.ts';
+
+/** The command line of bundler. print gets the text of --help and --version. */
+export function createProgram(print: (text: string) => void): Command {
+  const program = new Command('bundler')
+    .description('Turns a container image into one executable file that runs anywhere.')
+    .version(version, '--version', 'show the version')
+    .usage('COMMAND [OPTION]... [ARGUMENT]...')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .showSuggestionAfterError(true)
+    .enablePositionalOptions()
+    .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => process.stdout.columns ?? 100 });
+  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun]) define(program);
+  for (const command of [program, ...program.commands]) command.exitOverride((error) => throwUsage(error, command));
+  return program;
+}
+
+/** Commander's ends that are no errors (help, version) pass; the others become one line and the usage. */
+function throwUsage(error: CommanderError, command: Command): never {
+  if (error.exitCode === 0) throw error;
+  // Commander's way to say that a command is missing is its whole help.
+  if (error.code === 'commander.help') throw new UsageFailure('a command is missing', `bundler ${command.usage()}`);
+  const message = error.message
+    .replace(/^error: /, '')
+    .replace(/\.?\s*\n/g, ' ')
+    .trim();
+  const name = command.parent === null ? '' : `${command.name()}: `;
+  throw new UsageFailure(
+    `${name}${message}`,
+    `${command.parent === null ? '' : 'bundler '}${command.name()} ${command.usage()}`,
+  );
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Command } from 'commander';
+import type { Opened } from '../bundle/open.ts';
+import { explain } from '../failure.ts';
+import { findSection } from '../format/sections.ts';
+import { formatSize } from '../ui/format-size.ts';
+import { createReporter } from '../ui/reporter.ts';
+
+/** Defines `bundler inspect`. */
+export function defineInspect(program: Command): void {
+  program
+    .command('inspect')
+    .summary('show what is in a bundle or an image')
+    .description(
+      'Shows the sections, the manifest, sizes and the digest of a bundle, or what a plain squashfs image is.',
+    )
+    .argument('<file>', 'a bundle (.run) or a squashfs image (.sqsh)')
+    .option('--json', 'print it as JSON, with the whole manifest')
+    .action(async (path: string, options: { json?: boolean }) => {
+      const reporter = createReporter();
+      const { openBundle } = await import('../bundle/open.ts');
+      const opened = await openBundle(path);
+      opened.file.close();
+      const facts = opened.kind === 'bundle' ? describeBundle(opened) : await describeImage(opened);
+      if (options.json === true) reporter.json({ file: path, sizeBytes: opened.file.sizeBytes, ...facts.data });
+      else reporter.result(facts.text);
+    });
+}
+
+interface Description {
+  readonly data: Record<string, unknown>;
+  readonly text: string;
+}
+
+function describeBundle(opened: Opened & { kind: 'bundle' }): Description {
+  const { file, table, manifest } = opened;
+  const payload = findSection(table, 'payload');
+  const kind = payload === undefined ? 'tool' : 'bundle';
+  const sections = table.sections.map((section) => ({ ...section, digest: section.digest.toString('hex') }));
+  const digest = payload?.digest.toString('hex');
+  const data = { kind, ...(payload && { digest, payloadOffset: payload.offset }), sections, manifest };
+  const { provenance, image, options } = manifest;
+  const rows: [string, string][] = [
+    ['name', manifest.name],
+    ['description', manifest.description],
+    ['kind', kind],
+    ['made', `${formatTime(provenance.createdSeconds)} by bundler ${provenance.bundler} from ${provenance.source}`],
+    ['size', formatSize(file.sizeBytes)],
+  ];
+  if (payload !== undefined && digest !== undefined) {
+    rows.push([
+      'payload',
+      `${formatSize(payload.sizeBytes)}, to be listed with: unsquashfs -l -o ${payload.offset} ${file.path}`,
+    ]);
+    if (image) rows.push(['image', describeSquashfs(image)]);
+    rows.push(['digest', digest]);
+  }
+  if (options.target !== '') rows.push(['target', options.target]);
+  if (options.env.length > 0) rows.push(['env', options.env.join(' ')]);
+  if (options.rc !== null) rows.push(['rc', `a script of ${Buffer.byteLength(options.rc)} bytes`]);
+  if (options.entrypoint !== null) rows.push(['entrypoint', JSON.stringify(options.entrypoint)]);
+  const lines = sections.map(
+    ({ name, offset, sizeBytes, digest: sectionDigest }) =>
+      `${name.padEnd(16)} ${String(offset).padStart(14)} ${String(sizeBytes).padStart(14)}  ${sectionDigest}`,
+  );
+  const head = `${'section'.padEnd(16)} ${'offset'.padStart(14)} ${'bytes'.padStart(14)}  SHA-256 (payload: root of the hash tree)`;
+  return { data, text: [formatRows(rows), '', head, ...lines].join('\n') };
+}
+
+async function describeImage(opened: Opened & { kind: 'image' }): Promise<Description> {
+  const { file, superblock } = opened;
+  const digest = await explain(`cannot read ${file.path}`, () => digestFile(file.path, file.sizeBytes));
+  return {
+    data: { kind: 'image', digest, image: superblock },
+    text: formatRows([
+      ['kind', 'squashfs image'],
+      ['made', formatTime(superblock.modifiedSeconds)],
+      ['size', formatSize(file.sizeBytes)],
+      ['image', describeSquashfs(superblock)],
+      ['digest', digest],
+    ]),
+  };
+}
+
+/** The digest that a bundle of this image would have. */
+async function digestFile(path: string, sizeBytes: number): Promise<string> {
+  const { open } = await import('node:fs/promises');
+  const { readChunks } = await import('../bundle/copy.ts');
+  const { startTree } = await import('../format/hash-tree.ts');
+  const hasher = startTree();
+  const file = await open(path, 'r');
+  try {
+    await readChunks(file, { offset: 0, sizeBytes }, (chunk) => {
+      hasher.update(chunk);
+      return undefined;
+    });
+  } finally {
+    await file.close();
+  }
+  return hasher.finish().root.toString('hex');
+}
+
+function describeSquashfs(image: {
+  compressor: string;
+  blockSizeBytes: number;
+  inodes: number;
+  usedBytes: number;
+}): string {
+  return `squashfs, ${image.compressor}, blocks of ${image.blockSizeBytes >> 10} KiB, ${image.inodes} inodes, ${formatSize(image.usedBytes)}`;
+}
+
+function formatTime(seconds: number): string {
+  const time = new Date(seconds * 1000);
+  return Number.isNaN(time.getTime()) ? `${seconds} s after 1970` : time.toISOString().replace('.000Z', 'Z');
+}
+
+function formatRows(rows: readonly [string, string][]): string {
+  return rows
+    .filter(([, value]) => value !== '')
+    .map(([label, value]) => `${`${label}:`.padEnd(13)}${escapeControls(value)}`)
+    .join('\n');
+}
+
+/** A manifest may come from anybody; it must not drive the terminal. */
+function escapeControls(text: string): string {
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) =>
+    JSON.stringify(character)
+      .slice(1, -1)
+      .replace(/^\x7f$/, '\\u007f'),
+  );
+}

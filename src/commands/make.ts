@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { explain, Failure } from '../failure.ts';
+import { formatSize } from '../ui/format-size.ts';
+import { createReporter } from '../ui/reporter.ts';
+
+const maxScriptBytes = 1 << 20;
+
+interface MakeOptions {
+  output?: string;
+  target?: string;
+  description?: string;
+  force?: boolean;
+  name?: string;
+  env?: string[];
+  rc?: string;
+  entrypoint?: string[];
+  quiet?: boolean;
+  json?: boolean;
+}
+
+/** Defines `bundler make`. */
+export function defineMake(program: Command): void {
+  program
+    .command('make')
+    .summary('make a bundle of an image')
+    .description(
+      'Makes one executable file that starts a container from a squashfs image. The image is copied as it is, never recompressed.',
+    )
+    .argument('<image>', 'the squashfs image (.sqsh)')
+    .option('-o, --output <file>', 'the file to write (default: NAME.run in the current directory)')
+    .option('-t, --target <dir>', 'where a run with --keep or --extract unpacks it, expanded there: ~/np')
+    .option('-d, --description <text>', 'what it is, shown by --info')
+    .option('-f, --force', 'replace the output file when it exists')
+    .option('--name <name>', "the bundle's name (default: the image's file name without its ending)", parseName)
+    .option('--env <K=V>', 'a variable of the container; may be given again', collectVariable)
+    .option('--rc <file>', 'a script to run instead of the /etc/rc of the image')
+    .option(
+      '--entrypoint <command>',
+      'the command put before the arguments: a word, or a JSON list of words',
+      parseEntrypoint,
+    )
+    .option('-q, --quiet', 'print errors only')
+    .option('--json', 'print what was made as JSON')
+    .addHelpText(
+      'after',
+      '\nWith SOURCE_DATE_EPOCH set, the same image and options give the same bytes.\n\nExample:\n  bundler make np.sqsh && ./np.run --info',
+    )
+    .action(async (image: string, given: MakeOptions) => {
+      const reporter = createReporter({ quiet: given.quiet === true });
+      const name = given.name ?? nameOf(image);
+      if (/^[a-z][a-z0-9+.-]*:\/\//i.test(image)) {
+        throw new Failure(`cannot import ${image}: this version makes bundles of squashfs images only`, {
+          hint: 'import it with "enroot import" and give the .sqsh file that it writes',
+        });
+      }
+      const rc = given.rc === undefined ? null : await readScript(given.rc);
+      const { makeBundle } = await import('../bundle/make.ts');
+      const made = await makeBundle(
+        {
+          image,
+          output: given.output ?? `${name}.run`,
+          force: given.force === true,
+          name,
+          description: given.description ?? '',
+          createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
+          options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
+        },
+        (totalBytes) => (given.json === true ? reporter.silence() : reporter.progress('writing', totalBytes)),
+      );
+      if (given.json === true) reporter.json(made);
+      else reporter.result(`${made.output} (${formatSize(made.sizeBytes)})`);
+    });
+}
+
+function nameOf(image: string): string {
+  const name = basename(image).replace(/\.(sqsh|squashfs|sqfs|sfs|squash|img)$/, '');
+  return isName(name) ? name : 'bundle';
+}
+
+/** A name becomes a file's and a directory's name. */
+function isName(name: string): boolean {
+  return (
+    name !== '' && name !== '.' && name !== '..' && !/[/\x00-\x1f\x7f]/.test(name) && Buffer.byteLength(name) <= 200
+  );
+}
+
+function parseName(name: string): string {
+  if (!isName(name)) throw new InvalidArgumentError('a name has no slash and no control characters');
+  return name;
+}
+
+function collectVariable(variable: string, before: string[] = []): string[] {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*=/.test(variable)) {
+    throw new InvalidArgumentError('a variable is NAME=VALUE, its name of letters, digits and _');
+  }
+  return [...before, variable];
+}
+
+function parseEntrypoint(text: string): string[] {
+  if (!text.startsWith('[')) return text === '' ? [] : [text];
+  let words: unknown;
+  try {
+    words = JSON.parse(text);
+  } catch {
+    words = undefined;
+  }
+  if (!Array.isArray(words) || !words.every((word) => typeof word === 'string' && !word.includes('\0'))) {
+    throw new InvalidArgumentError('a list is written ["word", "word"]');
+  }
+  return words;
+}
+
+async function readScript(path: string): Promise<string> {
+  const bytes = await explain(`cannot read the script ${path}`, () => readFileSync(path));
+  if (bytes.length > maxScriptBytes) throw new Failure(`cannot use the script ${path}: it is larger than 1 MiB`);
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    throw new Failure(`cannot use the script ${path}: it is not text in UTF-8`, { cause: error });
+  }
+}
+
+/** SOURCE_DATE_EPOCH (reproducible-builds.org): seconds since 1970. */
+function readSourceDate(): number | undefined {
+  const text = process.env.SOURCE_DATE_EPOCH;
+  if (text === undefined || text === '') return undefined;
+  const seconds = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(seconds)) {
+    throw new Failure(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, not a number of seconds`);
+  }
+  return seconds;
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { Failure } from '../failure.ts';
+import { fromText, toText } from '../format/bytes.ts';
+import type { RootfsFacts } from '../format/manifest.ts';
+import { decodeFacts } from '../format/wire.ts';
+import { runRole } from '../launcher/role.ts';
+
+/** What the image's file system says about itself, and the small files of it that a launch depends on. */
+export interface ImageReading {
+  readonly compressor: string;
+  readonly blockSizeBytes: number;
+  readonly inodes: number;
+  readonly usedBytes: number;
+  readonly unpackedBytes: number;
+  readonly rootfs: RootfsFacts;
+}
+
+const paths = {
+  passwd: '/etc/passwd',
+  group: '/etc/group',
+  environment: '/etc/environment',
+  fstab: '/etc/fstab',
+  osRelease: '/etc/os-release',
+  osReleaseFallback: '/usr/lib/os-release',
+  loginDefs: '/etc/login.defs',
+  useradd: '/etc/default/useradd',
+  rc: '/etc/rc',
+  shell: '/bin/sh',
+  debian: '/etc/debian_version',
+} as const;
+
+/** Has the launcher read an image inside a file (its role `read-image`). Throws Failure when the image cannot be read. */
+export async function readImage(file: string, offset: number, sizeBytes: number): Promise<ImageReading> {
+  const output = await runRole([
+    ['role', 'read-image'],
+    ['file', fromText(file)],
+    ['offset', String(offset)],
+    ['size', String(sizeBytes)],
+    ...Object.values(paths).map((path) => ['path', path] as const),
+  ]);
+  return interpretReading(output);
+}
+
+/** Turns the answer of the role `read-image`, one frame of facts, into what the manifest needs. */
+export function interpretReading(output: Buffer): ImageReading {
+  if (output.length < 4 || output.readUInt32LE() !== output.length - 4) {
+    throw new Failure('the launcher gave an incomplete answer about the image');
+  }
+  const facts = new Map(decodeFacts(output.subarray(4)));
+  const [compressor = '', ...numbers] = (facts.get('image') ?? '').split(' ');
+  const [blockSizeBytes = 0, inodes = 0, usedBytes = 0] = numbers.map(Number);
+  const content = (path: string): string => toText(facts.get(`content.${path}`) ?? '');
+  const type = (path: string): string[] => (facts.get(`type.${path}`) ?? 'none').split(' ');
+  const isFile = (path: string): boolean => type(path)[0] === 'file';
+  const [, shellMode = '0'] = type(paths.shell);
+  return {
+    compressor,
+    blockSizeBytes,
+    inodes,
+    usedBytes,
+    unpackedBytes: Number(facts.get('unpacked') ?? 0),
+    rootfs: {
+      passwd: content(paths.passwd),
+      group: content(paths.group),
+      environment: content(paths.environment),
+      fstab: content(paths.fstab),
+      osRelease: content(paths.osRelease) || content(paths.osReleaseFallback),
+      loginDefs: content(paths.loginDefs),
+      useradd: content(paths.useradd),
+      rc: isFile(paths.rc),
+      rcProvenance: /^# enroot-provenance:.*$/m.exec(content(paths.rc))?.[0] ?? '',
+      shell: isFile(paths.shell) && (Number.parseInt(shellMode, 8) & 0o111) !== 0,
+      debian: isFile(paths.debian),
+    },
+  };
+}
