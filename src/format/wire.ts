@@ -39,12 +39,7 @@ export function decodeFacts(body: Uint8Array): Fact[] {
 export function encodeReply(reply: Reply): Buffer {
   switch (reply.kind) {
     case 'text':
-      return Buffer.concat([
-        Buffer.of(replyKinds.text),
-        u32(reply.status),
-        sized(reply.stdout),
-        sized(reply.stderr),
-      ]);
+      return Buffer.concat([Buffer.of(replyKinds.text), u32(reply.status), sized(reply.stdout), sized(reply.stderr)]);
     case 'ask':
       return Buffer.concat([Buffer.of(replyKinds.ask), strs(reply.questions)]);
     case 'plan':

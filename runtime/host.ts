@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import { posix } from 'node:path';
+import type { Bytes } from '../src/format/bytes.ts';
+import type { Manifest } from '../src/format/manifest.ts';
+import type { Fact } from '../src/format/wire.ts';
+import { Failure } from './failure.ts';
+import type { HostFacts, Limits, SourceKind } from './launch-input.ts';
+import { mountSources } from './mounts.ts';
+import type { Observer } from './observer.ts';
+import { type Options, printable } from './options.ts';
+import type { Request } from './request.ts';
+
+/** Looks at everything on the host that a launch depends on. Plain files only: no NSS, no program of the host. */
+export function readHost(
+  observer: Observer,
+  manifest: Manifest,
+  request: Request,
+  options: Options,
+  probeFacts: readonly Fact[],
+): HostFacts {
+  const probes: Record<string, string> = {};
+  for (const [key, value] of probeFacts) if (key.startsWith('probe.')) probes[key.slice(6)] = value;
+  const kinds: Record<Bytes, SourceKind> = Object.create(null);
+  for (const path of mountSources(manifest, request, options)) kinds[path] = observer.lookAt(path);
+  const needsLimits = probes.userns !== 'ok' || probes.mount !== 'ok';
+  const needsMemory =
+    probes.fuse !== 'ok' || options.action === 'verify' || request.env.BUNDLER_DRIVER === 'extract';
+  return {
+    probes,
+    kinds,
+    passwdLine: findLine(observer.readFile('/etc/passwd'), request.euid),
+    groupLine: findLine(observer.readFile('/etc/group'), request.egid),
+    overflowUid: readNumber(observer, '/proc/sys/kernel/overflowuid', 65534),
+    overflowGid: readNumber(observer, '/proc/sys/kernel/overflowgid', 65534),
+    localtime: readLocaltime(observer),
+    files: readFiles(observer, request, options),
+    memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
+    limits: needsLimits ? readLimits(observer) : noLimits,
+    answers: {},
+  };
+}
+
+/** The first line of passwd(5) or group(5) with this id, as getpwuid(3) takes it. */
+export function findLine(text: Bytes | null, id: number): Bytes {
+  return text?.split('\n').find((line) => line.split(':')[2] === String(id)) ?? '';
+}
+
+function readNumber(observer: Observer, path: Bytes, otherwise: number): number {
+  const text = observer.readFile(path)?.trim() ?? '';
+  return /^\d+$/.test(text) ? Number(text) : otherwise;
+}
+
+/** Only a symlink to a zone file (tzfile(5): it begins with TZif) is taken over. */
+function readLocaltime(observer: Observer): HostFacts['localtime'] {
+  const link = observer.readLink('/etc/localtime');
+  const zone = link === null ? null : observer.readFile(posix.resolve('/etc', link));
+  return link === null || !zone?.startsWith('TZif') ? null : { link, zone };
+}
+
+function readFiles(observer: Observer, request: Request, options: Options): Record<Bytes, Bytes> {
+  const files: Record<Bytes, Bytes> = Object.create(null);
+  const read = (option: string, path: Bytes) => {
+    try {
+      files[path] = observer.readFileOrThrow(posix.resolve(request.cwd, path));
+    } catch (error) {
+      throw new Failure(`--${option} ${printable(path)}: ${describe(error)}`);
+    }
+  };
+  if (options.rc !== null) read('rc', options.rc);
+  for (const path of options.envFiles) read('env-file', path);
+  return files;
+}
+
+/** The kernel's word for a failed file operation, without the path that Node adds. */
+export function describe(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return /^\w+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
+}
+
+/** MemAvailable of /proc/meminfo, and never more than what cgroup v2 still allows (memory.max, memory.current). */
+function readMemory(observer: Observer): number {
+  const [, kib = '0'] = /^MemAvailable:\s+(\d+) kB$/m.exec(observer.readFile('/proc/meminfo') ?? '') ?? [];
+  let availableBytes = Number(kib) * 1024;
+  const [, group] = /^0::(\/.*)$/m.exec(observer.readFile('/proc/self/cgroup') ?? '') ?? [];
+  for (let dir = group; dir !== undefined && dir !== '/' && dir !== '.'; dir = posix.dirname(dir)) {
+    const limit = observer.readFile(`/sys/fs/cgroup${dir}/memory.max`)?.trim() ?? 'max';
+    if (!/^\d+$/.test(limit)) continue;
+    const usedBytes = readNumber(observer, `/sys/fs/cgroup${dir}/memory.current`, 0);
+    availableBytes = Math.min(availableBytes, Math.max(0, Number(limit) - usedBytes));
+  }
+  return availableBytes;
+}
+
+const noLimits: Limits = {
+  maxUserNamespaces: '',
+  maxMountNamespaces: '',
+  usernsClone: '',
+  apparmorUserns: '',
+  seccomp: '',
+  rootIsMount: '',
+};
+
+function readLimits(observer: Observer): Limits {
+  const read = (path: Bytes) => observer.readFile(path)?.trim() ?? '';
+  const mounts = observer.readFile('/proc/self/mountinfo');
+  // proc(5): the fifth field is the mount point, relative to this process's root. In a plain chroot none is `/`.
+  const isMount = mounts?.split('\n').some((line) => line.split(' ')[4] === '/');
+  return {
+    maxUserNamespaces: read('/proc/sys/user/max_user_namespaces'),
+    maxMountNamespaces: read('/proc/sys/user/max_mnt_namespaces'),
+    usernsClone: read('/proc/sys/kernel/unprivileged_userns_clone'),
+    apparmorUserns: read('/proc/sys/kernel/apparmor_restrict_unprivileged_userns'),
+    seccomp: /^Seccomp:\s*(\d)/m.exec(observer.readFile('/proc/self/status') ?? '')?.[1] ?? '',
+    rootIsMount: isMount === undefined ? '' : isMount ? 'yes' : 'no',
+  };
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Bytes } from '../src/format/bytes.ts';
+import type { Manifest } from '../src/format/manifest.ts';
+import type { Plan } from '../src/format/plan.ts';
+import type { Options } from './options.ts';
+import type { Request } from './request.ts';
+import type { Settings } from './settings.ts';
+
+/** Everything a launch depends on, as plain data: `planLaunch(JSON.parse(text))` replays one. Strings are byte strings. */
+export interface LaunchInput {
+  readonly manifest: Manifest;
+  readonly request: Request;
+  readonly options: Options;
+  readonly settings: Settings;
+  readonly host: HostFacts;
+}
+
+/** What was looked at on the host (host.ts). */
+export interface HostFacts {
+  /** `probe.NAME` of docs/plan.md without its prefix: `ok`, `skipped`, or `STEP ERRNO`. */
+  readonly probes: Readonly<Record<string, string>>;
+  /** Kinds of the paths that mounts come from, symlinks followed; files are everything that is not a directory. */
+  readonly kinds: Readonly<Record<Bytes, SourceKind>>;
+  /** The caller's lines of /etc/passwd and /etc/group; '' where there is none. */
+  readonly passwdLine: Bytes;
+  readonly groupLine: Bytes;
+  /** kernel.overflowuid and overflowgid: who `nobody` is. */
+  readonly overflowUid: number;
+  readonly overflowGid: number;
+  /** /etc/localtime when it is a symlink: its text and the zone's content; null otherwise. */
+  readonly localtime: { readonly link: Bytes; readonly zone: Bytes } | null;
+  /** The scripts and files that options name, by the path as given. */
+  readonly files: Readonly<Record<Bytes, Bytes>>;
+  readonly memoryAvailableBytes: number;
+  /** Read only when a probe failed: what tells the causes apart (causes.ts). */
+  readonly limits: Limits;
+  /** Answers of the launcher, by question. */
+  readonly answers: Readonly<Record<string, Bytes>>;
+}
+
+export type SourceKind = 'dir' | 'file' | 'missing' | 'denied';
+
+/** Kernel settings as text; '' where a file is absent. */
+export interface Limits {
+  readonly maxUserNamespaces: string;
+  readonly maxMountNamespaces: string;
+  readonly usernsClone: string;
+  readonly apparmorUserns: string;
+  /** The field `Seccomp` of /proc/self/status: 2 with a filter. */
+  readonly seccomp: string;
+  /** '/' is a mount point: no plain chroot. 'yes', 'no', or '' when unknown. */
+  readonly rootIsMount: string;
+}
+
+/** A plan, or the questions that must be answered before there can be one. */
+export type Launch = { readonly plan: Plan } | { readonly ask: readonly string[] };
+
+/** One thing of ours that the container's root must show. */
+export interface Shown {
+  /** dir and mountpoint (an empty file): only where nothing is; file and symlink: in place of what is there. */
+  readonly kind: 'dir' | 'file' | 'symlink' | 'mountpoint';
+  readonly path: Bytes;
+  readonly mode: number;
+  /** A file's content or a link's target. */
+  readonly data: Bytes;
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import { closeSync, openSync, readSync } from 'node:fs';
+
+/**
+ * Runs the builder: the `tool` section of the file BUNDLER_SELF, zstd-compressed CommonJS that needs only Node's own modules.
+ * BUNDLER_TOOL is `OFFSET SIZE`, in bytes. The builder sees process.argv as [node, bundler, ...args].
+ */
+export function loadTool(args: readonly string[]): void {
+  const self = process.env.BUNDLER_SELF ?? '';
+  const [offset = Number.NaN, sizeBytes = Number.NaN] = (process.env.BUNDLER_TOOL ?? '').split(' ').map(Number);
+  if (self === '' || !Number.isSafeInteger(offset) || !Number.isSafeInteger(sizeBytes)) {
+    throw new Error('BUNDLER_SELF and BUNDLER_TOOL do not name the tool: the launcher sets them');
+  }
+  const zlib = process.getBuiltinModule('node:zlib');
+  const vm = process.getBuiltinModule('node:vm');
+  const source = zlib.zstdDecompressSync(readAt(self, offset, sizeBytes)).toString('utf8');
+  process.argv = [process.argv[0] ?? 'node', self, ...args];
+  const names = ['exports', 'require', 'module', '__filename', '__dirname'];
+  const start = vm.compileFunction(source, names, {
+    filename: 'bundler',
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  });
+  const module = { exports: {} };
+  start.call(module.exports, module.exports, requireOwn, module, self, '/');
+}
+
+/** `require` for Node's own modules: everything else is inside the bundle. */
+function requireOwn(id: string): unknown {
+  const found = process.getBuiltinModule(id);
+  if (found === undefined) throw new Error(`the tool asks for '${id}', which is not one of Node's own modules`);
+  return found;
+}
+
+function readAt(path: string, offset: number, sizeBytes: number): Buffer {
+  const data = Buffer.allocUnsafe(sizeBytes);
+  const fd = openSync(path, 'r');
+  try {
+    for (let at = 0; at < sizeBytes; ) {
+      const got = readSync(fd, data, at, sizeBytes - at, offset + at);
+      if (got === 0) throw new Error(`${path} ends inside its tool section`);
+      at += got;
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return data;
+}

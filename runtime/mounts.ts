@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Bytes } from '../src/format/bytes.ts';
+import type { Manifest } from '../src/format/manifest.ts';
+import { mountOptions, type Op } from '../src/format/plan.ts';
+import { substitute } from './expand.ts';
+import { Failure } from './failure.ts';
+import { type FstabEntry, isBind, parseFstab, parseMountSpec, sourcePath, toMountOp } from './fstab.ts';
+import type { LaunchInput, Shown, SourceKind } from './launch-input.ts';
+import type { Options } from './options.ts';
+import type { Request } from './request.ts';
+
+/** What every container gets, as enroot's 10-system.fstab has it. */
+const systemMounts = `
+/proc     /proc      none   x-create=dir,rbind,rw,nosuid,nodev,noexec,rslave  0 -1
+/sys      /sys       none   x-create=dir,rbind,ro,nosuid,nodev,noexec,rslave  0 -1
+/dev      /dev       none   x-create=dir,rbind,rw,nosuid,noexec,rslave        0 -1
+tmpfs     /tmp       tmpfs  x-create=dir,rw,nosuid,nodev,mode=755,slave       0 -1
+tmpfs     /var/run   tmpfs  x-create=dir,rw,nosuid,nodev,mode=755,slave       0 -1
+tmpfs     /var/lock  tmpfs  x-create=dir,rw,nosuid,nodev,mode=755,slave       0 -1
+/dev/shm  /dev/shm   none   x-create=dir,bind,rw,nosuid,nodev,noexec,rslave   0 -1
+`;
+
+/** The host's network configuration, as enroot's 20-config.fstab; a bare host may lack each of them. */
+const configMounts = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/etc/machine-id']
+  .map((path) => `${path} ${path} none x-create=file,bind,ro,nosuid,nodev,noexec,private,nofail,silent`)
+  .join('\n');
+
+/** A mount, and who asked for it. */
+export interface PlannedMount {
+  readonly entry: FstabEntry;
+  readonly from: 'system' | 'config' | 'image' | 'user';
+}
+
+/** All mounts in the order they are made: the early pass (image, system), then the late one (image, configuration, --mount). */
+export function collectMounts(manifest: Manifest, request: Request, options: Options): PlannedMount[] {
+  const text = substitute(manifest.rootfs?.fstab ?? '', request.env);
+  const all = [
+    ...label('image', parseFstab(text, "the image's /etc/fstab")),
+    ...label('system', parseFstab(systemMounts, 'the system mounts')),
+    ...label('config', parseFstab(configMounts, 'the configuration mounts')),
+    ...label('user', options.mounts.map(parseMountSpec)),
+  ];
+  return [...all.filter(({ entry }) => entry.pass === -1), ...all.filter(({ entry }) => entry.pass === 0)];
+}
+
+/** The mount operations, and the mountpoints that a root which cannot be written must show from the start. */
+export function planMounts(input: LaunchInput): { ops: Op[]; shown: Shown[] } {
+  const { manifest, request, options, host } = input;
+  const ops: Op[] = [];
+  const shown: Shown[] = [];
+  for (const mount of collectMounts(manifest, request, options)) {
+    const { entry, from } = mount;
+    const op = toMountOp(entry, request.cwd);
+    const kind = isBind(entry) ? (host.kinds[op.source] ?? 'missing') : undefined;
+    if (kind === 'missing' && (from === 'system' || from === 'config')) continue;
+    refuseMissing(mount, kind, op.source);
+    ops.push(op);
+    const point = mountpointKind(op.options, kind);
+    if (point === 'none') continue;
+    // An image's symlink to a file that only its own init would make must not hide the host's configuration.
+    const replaces = from === 'config';
+    shown.push({
+      kind: point === 'dir' ? 'dir' : replaces ? 'file' : 'mountpoint',
+      path: op.target,
+      mode: point === 'dir' ? 0o755 : 0o644,
+      data: '',
+    });
+  }
+  return { ops, shown };
+}
+
+/** The host paths that mounts come from: host.ts looks at each. */
+export function mountSources(manifest: Manifest, request: Request, options: Options): Bytes[] {
+  const binds = collectMounts(manifest, request, options).filter(({ entry }) => isBind(entry));
+  return [...new Set(binds.map(({ entry }) => sourcePath(entry, request.cwd)))];
+}
+
+function refuseMissing({ entry, from }: PlannedMount, kind: SourceKind | undefined, source: Bytes): void {
+  if ((kind !== 'missing' && kind !== 'denied') || entry.options.includes('nofail')) return;
+  const why = kind === 'missing' ? 'no such file or directory' : 'permission denied';
+  const hint = from === 'image' ? "the image's /etc/fstab asks for it" : 'add the option nofail to go on without it';
+  throw new Failure(`cannot mount ${source} on ${entry.target}: ${why}`, hint);
+}
+
+function mountpointKind(options: number, kind: SourceKind | undefined): 'dir' | 'file' | 'none' {
+  if (options & mountOptions.createFile) return 'file';
+  if (options & mountOptions.createDir) return 'dir';
+  if (!(options & mountOptions.createAuto)) return 'none';
+  if (kind === undefined || kind === 'dir') return 'dir';
+  return kind === 'file' ? 'file' : 'none';
+}
+
+function label(from: PlannedMount['from'], entries: readonly FstabEntry[]): PlannedMount[] {
+  return entries.map((entry) => ({ entry, from }));
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Bytes } from '../src/format/bytes.ts';
+import type { ImageFacts } from '../src/format/manifest.ts';
+import { extractFlags } from '../src/format/plan.ts';
+import { explainFuse, explainNamespaces, explainOverlay, readFailure } from './causes.ts';
+import { expandPath } from './expand.ts';
+import { Failure } from './failure.ts';
+import type { LaunchInput } from './launch-input.ts';
+import type { Request } from './request.ts';
+
+/** How the root filesystem comes to be: served in place, unpacked, or mounted by the kernel. */
+export type Payload =
+  | { readonly driver: 'fuse'; readonly overlay: boolean }
+  /** place '' and target '': into memory. */
+  | { readonly driver: 'extract'; readonly place: Bytes; readonly target: Bytes; readonly flags: number }
+  | { readonly driver: 'kernel' };
+
+/** A line of the launcher's answer to `places` and `dir`. */
+export interface Place {
+  readonly path: Bytes;
+  readonly usable: boolean;
+  readonly freeBytes: number;
+  readonly filesystem: string;
+  readonly executable: boolean;
+  /** STEP and ERRNO where it is not usable. */
+  readonly trouble: string;
+}
+
+/** Chooses the best rung that this host allows, or asks for the candidate directories first. */
+export function choosePayload(input: LaunchInput): Payload | { readonly ask: readonly string[] } {
+  const { options, settings, manifest } = input;
+  const image = imageOf(input);
+  if (settings.driver === 'kernel') return chooseKernel(input);
+  refuseWithoutNamespaces(input);
+  const kept = options.keep || options.target !== null;
+  if (kept) {
+    if (settings.driver === 'fuse') {
+      throw new Failure('BUNDLER_DRIVER=fuse unpacks nothing', 'leave out --keep, --extract and --target');
+    }
+    const text = options.target ?? (manifest.options.target || `\${PWD}/${manifest.name}`);
+    const flags = options.keep ? extractFlags.keep | extractFlags.reuse : 0;
+    return { driver: 'extract', place: '', target: expandTarget(text, input.request), flags: flags | quiet(input) };
+  }
+  const fuse = explainFuse(input.host);
+  const overlay = settings.rw ? explainOverlay(input.host) : null;
+  if (settings.driver === 'fuse' && (fuse ?? overlay) !== null) {
+    const cause = fuse ?? overlay;
+    throw new Failure(`BUNDLER_DRIVER=fuse cannot be used: ${cause?.cause}`, cause?.cure);
+  }
+  if (settings.driver !== 'extract' && fuse === null && overlay === null) {
+    return { driver: 'fuse', overlay: settings.rw };
+  }
+  return choosePlace(input, image, (fuse ?? overlay)?.cause ?? '');
+}
+
+/** The image, which a tool's own file does not have. */
+export function imageOf({ manifest }: LaunchInput): ImageFacts {
+  if (manifest.image === undefined) throw new Failure('this file holds no image to run');
+  return manifest.image;
+}
+
+/** What unpacking takes: content, and a block for each inode, since file systems round up. */
+export function neededBytes(image: ImageFacts): number {
+  const contentBytes = image.unpackedBytes > 0 ? image.unpackedBytes : image.usedBytes * 4;
+  return contentBytes + image.inodes * 4096;
+}
+
+/** Where --keep and --extract put the image when nothing else is said; an absolute path. */
+export function expandTarget(text: Bytes, request: Request): Bytes {
+  const path = expandPath(text, (name) => (name === 'PWD' ? request.cwd : request.env[name]));
+  if (path === '') throw new Failure(`the target directory ${text} is empty when its variables are filled in`);
+  const absolute = path.startsWith('/') ? path : `${request.cwd === '/' ? '' : request.cwd}/${path}`;
+  return absolute.replace(/\/+$/, '') || '/';
+}
+
+export function placesQuestion(image: ImageFacts): string {
+  return `places ${neededBytes(image)}`;
+}
+
+/** Reads an answer to `places`; a path may hold blanks, the other words cannot. */
+export function readPlaces(answer: Bytes): Place[] {
+  return answer
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [, path, free, filesystem, exec] = /^(.*) ok (\d+) (\S+) (exec|noexec)$/.exec(line) ?? [];
+      if (path !== undefined) {
+        return {
+          path,
+          usable: true,
+          freeBytes: Number(free),
+          filesystem: filesystem ?? '',
+          executable: exec === 'exec',
+          trouble: '',
+        };
+      }
+      const [, bad = line, step = '', errno = ''] = /^(.*) (\S+) (\S+)$/.exec(line) ?? [];
+      const trouble = readFailure(`${step} ${errno}`);
+      return {
+        path: bad,
+        usable: false,
+        freeBytes: 0,
+        filesystem: '',
+        executable: false,
+        trouble: `${trouble?.step}: ${trouble?.errno}`,
+      };
+    });
+}
+
+/** Unpacking needs a directory whose files can be executed, or as the last resort memory. */
+function choosePlace(
+  input: LaunchInput,
+  image: ImageFacts,
+  whyNotServed: string,
+): Payload | { readonly ask: readonly string[] } {
+  const question = placesQuestion(image);
+  const answer = input.host.answers[question];
+  if (answer === undefined) return { ask: [question] };
+  const places = readPlaces(answer);
+  const place = places.find(({ usable, executable }) => usable && executable);
+  if (place !== undefined) return { driver: 'extract', place: place.path, target: '', flags: quiet(input) };
+  const needBytes = neededBytes(image);
+  // A quarter stays free for the command itself.
+  if (needBytes * 1.25 < input.host.memoryAvailableBytes) {
+    return { driver: 'extract', place: '', target: '', flags: quiet(input) };
+  }
+  const tried = places.map(({ path, usable, trouble }) => `${path} (${usable ? 'noexec' : trouble})`).join(', ');
+  throw new Failure(
+    `cannot unpack the image: ${whyNotServed === '' ? '' : `it cannot be mounted in place, because ${whyNotServed}; `}` +
+      `${megabytes(needBytes)} are needed, and no directory can take them: ${tried || 'there is none'}; ` +
+      `memory has ${megabytes(input.host.memoryAvailableBytes)}`,
+    explainFuse(input.host)?.cure || 'name a directory with enough space: BUNDLER_CACHE_DIR=DIR, or --target DIR',
+  );
+}
+
+/** The kernel's own squashfs through a loop device: only for real root, and only when asked for. */
+function chooseKernel({ request, host, options, settings }: LaunchInput): Payload {
+  const failed = readFailure(host.probes.loop);
+  if (request.euid !== 0) throw new Failure('BUNDLER_DRIVER=kernel needs root', 'leave BUNDLER_DRIVER unset');
+  if (failed !== null) {
+    throw new Failure(
+      `BUNDLER_DRIVER=kernel cannot be used: there is no loop device (${failed.step}: ${failed.errno})`,
+      'sudo modprobe loop, or leave BUNDLER_DRIVER unset',
+    );
+  }
+  if (options.keep || options.target !== null) {
+    throw new Failure('BUNDLER_DRIVER=kernel unpacks nothing', 'leave out --keep, --extract and --target');
+  }
+  if (settings.root && request.uid !== 0) {
+    throw new Failure('BUNDLER_DRIVER=kernel cannot remap users', 'leave out --root');
+  }
+  return { driver: 'kernel' };
+}
+
+function refuseWithoutNamespaces({ host, options }: LaunchInput): void {
+  const cause = explainNamespaces(host);
+  // Extraction alone needs no namespace.
+  if (cause === null || (options.extract && options.keep)) return;
+  throw new Failure(`cannot start a container on this host: ${cause.cause}`, cause.cure);
+}
+
+function quiet({ options }: LaunchInput): number {
+  return options.quiet ? extractFlags.quiet : 0;
+}
+
+export function megabytes(sizeBytes: number): string {
+  return `${Math.ceil(sizeBytes / 1e6)} MB`;
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Bytes } from '../src/format/bytes.ts';
+import { entryKinds, type Op, rootDrivers, rootFlags, unshareFlags } from '../src/format/plan.ts';
+import { planCommand } from './command.ts';
+import { planEnvironment, variable } from './environment.ts';
+import { Failure } from './failure.ts';
+import type { Launch, LaunchInput, Shown } from './launch-input.ts';
+import { planLocaltime } from './localtime.ts';
+import { planMounts } from './mounts.ts';
+import { choosePayload, imageOf, type Payload } from './payload.ts';
+import { planShadow } from './shadow.ts';
+
+/** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
+export function planLaunch(input: LaunchInput): Launch {
+  const payload = choosePayload(input);
+  if ('ask' in payload) return payload;
+  if (input.options.extract) {
+    return { plan: [extractOp(input, payload), { op: 'exit', status: 0, stdout: '', stderr: '' }] };
+  }
+  const shadow = planShadow(input);
+  const environment = planEnvironment(input, shadow.account);
+  const command = planCommand(input, shadow.account, environment);
+  const mounts = planMounts(input);
+  const kept = isKept(payload);
+  const files = [...shadow.shown, ...planLocaltime(input, !kept), ...command.shown];
+  return {
+    plan: [
+      ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
+      ...rootOps(input, payload),
+      ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
+      ...mounts.ops,
+      ...(payload.driver === 'fuse' || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
+      { op: 'pivot' },
+      command.cwd,
+      { op: 'noNewPrivs' },
+      // enroot leaves a mapped root its (namespaced) capabilities, so that package managers work.
+      ...(insideIds(input).uid === 0 ? [] : [{ op: 'dropCaps' } as const]),
+      { op: 'env', vars: environment },
+      { op: 'exec', argv: command.argv, search: variable(environment, 'PATH') },
+    ],
+  };
+}
+
+function insideIds({ request, settings }: LaunchInput): { uid: number; gid: number } {
+  return settings.root ? { uid: 0, gid: 0 } : { uid: request.euid, gid: request.egid };
+}
+
+/** Everything from the payload to a mounted root. The server and the janitor start before the namespaces exist. */
+function rootOps(input: LaunchInput, payload: Payload): Op[] {
+  const { request, settings } = input;
+  const inside = insideIds(input);
+  const { offset, sizeBytes } = payloadSection(input);
+  const userns: Op = {
+    op: 'userns',
+    insideUid: inside.uid,
+    insideGid: inside.gid,
+    outsideUid: request.euid,
+    outsideGid: request.egid,
+  };
+  const unshare: Op = { op: 'unshare', flags: unshareFlags.mount };
+  switch (payload.driver) {
+    case 'fuse':
+      return [
+        { op: 'serve', file: '', offset, sizeBytes, ...inside, threads: 0, cacheBytes: 0 },
+        userns,
+        unshare,
+        { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },
+        ...(payload.overlay ? [{ op: 'overlay', upper: '', work: '', sizeBytes: 0 } as const] : []),
+      ];
+    case 'extract':
+      return [
+        extractOp(input, payload),
+        userns,
+        unshare,
+        { op: 'root', driver: rootDrivers.directory, file: '', offset, sizeBytes, flags: 0 },
+      ];
+    case 'kernel':
+      if (settings.root && request.euid !== 0) throw new Failure('BUNDLER_DRIVER=kernel needs root');
+      return [
+        unshare,
+        { op: 'root', driver: rootDrivers.loop, file: '', offset, sizeBytes, flags: rootFlags.readonly },
+        { op: 'overlay', upper: '', work: '', sizeBytes: 0 },
+      ];
+  }
+}
+
+function extractOp(input: LaunchInput, payload: Payload): Op {
+  if (payload.driver !== 'extract') throw new Failure('the image is not unpacked with this BUNDLER_DRIVER');
+  const { offset, sizeBytes } = payloadSection(input);
+  const { place, target, flags } = payload;
+  return { op: 'extract', file: '', offset, sizeBytes, place, target, digest: imageOf(input).digest, flags };
+}
+
+function payloadSection({ request }: LaunchInput): { offset: number; sizeBytes: number } {
+  const section = request.sections.find(({ name }) => name === 'payload');
+  if (section === undefined) throw new Failure('this file holds no image to run');
+  return { offset: section.offset, sizeBytes: section.sizeBytes };
+}
+
+/** A directory that stays, in which only mountpoints may be added. */
+function isKept(payload: Payload): boolean {
+  return payload.driver === 'extract' && payload.target !== '';
+}
+
+/** A served root shows our files as entries of its tree; the server makes missing parents. A path is named once: later ones of a kind that only fills gaps give way. */
+function entryOps(shown: readonly Shown[]): Op[] {
+  const ops = new Map<Bytes, Op>();
+  for (const { kind, path, mode, data } of shown) {
+    const fillsGap = kind === 'dir' || kind === 'mountpoint';
+    if (fillsGap && ops.has(path)) continue;
+    ops.set(path, { op: 'entry', kind: entryKinds[kind], path, mode, data });
+  }
+  return [...ops.values()];
+}
+
+/** A root that can be written gets our files as files; one that is kept shows them by mounts, and stays as the image made it. */
+function writeOps(shown: readonly Shown[], kept: boolean): Op[] {
+  return shown.flatMap(({ kind, path, mode, data }): Op[] => {
+    if (kind === 'mountpoint') return [];
+    if (kind === 'dir') {
+      return [...parents(path).map((parent) => mkdir(parent, 0o755)), mkdir(path, mode)];
+    }
+    // An empty file is a mountpoint in place of a symlink; a kept root keeps its symlink and the mount follows it.
+    if (kept) return kind === 'file' && data !== '' ? [{ op: 'inject', path, mode, content: data }] : [];
+    if (kind === 'symlink') return [{ op: 'symlink', path, target: data }];
+    return [...parents(path).map((parent) => mkdir(parent, 0o755)), { op: 'file', path, mode, content: data }];
+  });
+}
+
+function mkdir(path: Bytes, mode: number): Op {
+  return { op: 'mkdir', path, mode };
+}
+
+/** The directories above a path, `/` left out, topmost first. */
+function parents(path: Bytes): Bytes[] {
+  const parts = path.split('/').filter((part) => part !== '');
+  return parts.slice(0, -1).map((_part, index) => `/${parts.slice(0, index + 1).join('/')}`);
+}
