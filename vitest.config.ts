@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 
+const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+
 /** Imports of .txt files are strings, as in a build. */
 const text = {
   name: 'text',
@@ -13,14 +15,16 @@ const text = {
 
 export default defineConfig({
   plugins: [text],
+  define: { BUNDLER_VERSION: JSON.stringify(version) },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     // Tests drive real processes, mounts and caches; two files at once is what two cores bear.
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 300_000,
-    reporters: process.env['CI'] === 'true' ? ['default', ['json', { outputFile: 'build/vitest.json' }]] : ['default'],
+    reporters: ['default', ['json', { outputFile: process.env['BUNDLER_TEST_REPORT'] ?? 'build/vitest.json' }]],
   },
 });
