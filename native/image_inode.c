@@ -204,7 +204,7 @@ int node_get(struct image_reader *reader, uint64_t ref, struct node **node) {
 	struct node *made = NULL;
 	int error = check_claims(reader, block, ref & 0xffff);
 	if (!error) {
-		int status = sqfs_meta_reader_read_inode(reader->inodes, super, block, ref & 0xffff, &raw);
+		int status = sqfs_meta_reader_read_inode(reader->inodes, super, ref >> 16, ref & 0xffff, &raw);
 		error = status ? errno_of_sqfs(status) : decode(reader, ref, raw, &made);
 	}
 	sqfs_free(raw);
