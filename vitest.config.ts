@@ -19,7 +19,6 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-    globalSetup: ['test/support/global-setup.ts'],
     // Tests drive real processes, mounts and caches; two files at once is what two cores bear.
     pool: 'forks',
     maxWorkers: 2,
