@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect } from 'vitest';
+import { makeImage } from '../../fixtures/make.ts';
+import { bundler, findSection, makeBundle } from '../support/bundle.ts';
+import { e2e } from '../support/features.ts';
+import { compileProgram } from '../support/programs.ts';
+import { run } from '../support/run.ts';
+import { freshUser, makeDir, ordinaryUser, sessionDir } from '../support/session.ts';
+import { listFiles, untilAllEnded } from '../support/snapshot.ts';
+
+/** Type, mode, owner, size, time, link target, link count, and then every content and every attribute. */
+function describeTree(dir: string, owners: boolean): string {
+  const format = `%P %y %#m ${owners ? '%U:%G' : ''} %s %T@ %l %n\\n`;
+  // A directory's own size is the file system's affair.
+  const list = execFileSync('find', [dir, '-mindepth', '1', '(', '-type', 'd', '-printf', format.replace('%s', '-').replace('%n', '-'), '-o', '-printf', format, ')'], { encoding: 'latin1', maxBuffer: 1 << 28 });
+  const sums = execFileSync('sh', ['-c', 'cd "$0" && find . -type f -print0 | sort -z | xargs -0 sha256sum', dir], { encoding: 'latin1', maxBuffer: 1 << 28 });
+  const attributes = execFileSync(compileProgram('list-xattrs'), [dir], { encoding: 'latin1', maxBuffer: 1 << 28 });
+  return `${list.split('\n').sort().join('\n')}\n${sums}\n${attributes.split('\n').sort().join('\n')}`;
+}
+
+function makeParent(): string {
+  const dir = path.join(sessionDir(), `root-${process.pid}-${Math.random().toString(36).slice(2)}`);
+  mkdirSync(dir);
+  return dir;
+}
+
+describe('the payload of a bundle', () => {
+  e2e('is where --info --json says, and stock unsquashfs lists it there', async () => {
+    const file = makeBundle('tree');
+    const info = await run([file, '--info', '--json']);
+    const { offset } = findSection(file, 'payload');
+    expect(Object.values(JSON.parse(info.stdout) as object).flatMap((value) => (typeof value === 'object' && value ? Object.values(value as object) : [value]))).toContain(offset);
+    const listed = execFileSync('unsquashfs', ['-lln', '-o', String(offset), file], { encoding: 'latin1' });
+    expect(listed).toContain('squashfs-root/tree/noise');
+    expect(listed).toBe(execFileSync('unsquashfs', ['-lln', makeImage('tree')], { encoding: 'latin1' }));
+  });
+
+  e2e('is unpacked by `bundler extract` as unsquashfs -o does: type, mode, owner, size, time, link, xattr, content', async () => {
+    const file = makeBundle('tree');
+    const parent = makeParent();
+    const [ours, theirs] = [path.join(parent, 'ours'), path.join(parent, 'theirs')];
+    const env = { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make') };
+    execFileSync(bundler, ['extract', '-q', '-o', ours, file], { env, stdio: 'pipe' });
+    execFileSync('unsquashfs', ['-no-progress', '-quiet', '-o', String(findSection(file, 'payload').offset), '-d', theirs, file], { stdio: 'pipe' });
+    expect(describeTree(ours, true)).toBe(describeTree(theirs, true));
+  });
+
+  e2e('is unpacked by an ordinary user the same, but for owners and devices', async () => {
+    const out = path.join(makeDir(ordinaryUser(), 'extract'), 'root');
+    const ran = await run([bundler, 'extract', '-q', '-o', out, makeBundle('tree')]);
+    expect(ran.status, ran.stderr).toBe(0);
+    const parent = makeParent();
+    const theirs = path.join(parent, 'theirs');
+    execFileSync('unsquashfs', ['-no-progress', '-quiet', '-d', theirs, makeImage('tree')], { stdio: 'pipe' });
+    execFileSync('sh', ['-c', 'find "$0" "$1" -type b -delete -o -type c -delete; rm -f "$0"/.bundler', out, theirs]);
+    // Deleting the devices changed their directory's time on both sides.
+    execFileSync('touch', ['-d', '@0', path.join(out, 'tree'), path.join(theirs, 'tree')]);
+    const comparable = (text: string): string => text.replaceAll(/^(tree\/setuid f )04755/gm, '$10755').replaceAll(/^(\S* f )06?755/gm, '$10755');
+    expect(comparable(describeTree(out, false))).toBe(comparable(describeTree(theirs, false)));
+  });
+
+  e2e('of every compressor is unpacked alike', async () => {
+    const parent = makeDir(ordinaryUser(), 'compressors');
+    const trees: string[] = [];
+    for (const image of ['gzip', 'lzo', 'lz4', 'xz', 'lzma', 'zstd', 'stored'] as const) {
+      const out = path.join(parent, image);
+      const ran = await run([bundler, 'extract', '-q', '-o', out, makeBundle(image)]);
+      expect(ran.status, ran.stderr).toBe(0);
+      trees.push(describeTree(out, false));
+    }
+    expect(new Set(trees).size).toBe(1);
+  });
+
+  e2e('is not unpacked over a directory that exists', async () => {
+    const dir = makeDir(ordinaryUser(), 'extract');
+    const ran = await run([bundler, 'extract', '-o', dir, makeBundle('busybox')]);
+    expect(ran.status).toBe(125);
+    expect(ran.stderr).toContain(dir);
+    expect(readdirSync(dir)).toEqual([]);
+  });
+});
+
+describe('a .run with --extract, --keep and --target', () => {
+  e2e('--extract unpacks into --target and stops', async () => {
+    const dir = makeDir(ordinaryUser(), 'cwd');
+    const ran = await run([makeBundle('busybox'), '--extract', '--target', path.join(dir, 'kept')], { cwd: dir });
+    expect(ran.status, ran.stderr).toBe(0);
+    expect(ran.stdout).not.toContain('hello');
+    expect(readFileSync(path.join(dir, 'kept/bin/busybox')).equals(readFileSync('/bin/busybox'))).toBe(true);
+    expect(readdirSync(dir)).toEqual(['kept']);
+  });
+
+  e2e('--keep runs from it, leaves it, and the next run uses it again with what was changed there', async () => {
+    const dir = makeDir(ordinaryUser(), 'cwd');
+    const args = ['--keep', '--rw', '--target', path.join(dir, 'kept')];
+    const first = await run([makeBundle('busybox'), ...args, 'sh', '-c', 'echo mine > /etc/mine; echo first'], { cwd: dir });
+    expect(first, first.stderr).toMatchObject({ status: 0, stdout: 'first\n' });
+    const second = await run([makeBundle('busybox'), ...args, 'cat', '/etc/mine'], { cwd: dir });
+    expect(second, second.stderr).toMatchObject({ status: 0, stdout: 'mine\n' });
+    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8'), 'no file of ours is left in it').not.toMatch(/4242/);
+  });
+
+  e2e('--keep without --target unpacks beside: into $PWD/NAME', async () => {
+    const dir = makeDir(ordinaryUser(), 'cwd');
+    const ran = await run([makeBundle('busybox', '--name', 'nice'), '--keep', 'true'], { cwd: dir });
+    expect(ran.status, ran.stderr).toBe(0);
+    expect(readdirSync(dir)).toEqual(['nice']);
+  });
+
+  e2e('--target without --keep is gone when the command ends', async () => {
+    const user = freshUser();
+    const dir = makeDir(user, 'cwd');
+    const ran = await run([makeBundle('busybox'), '--target', path.join(dir, 'temporary'), 'echo', 'x'], { cwd: dir, user });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'x\n' });
+    await untilAllEnded(user);
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  e2e('--keep of another image into the same target is refused', async () => {
+    const dir = makeDir(ordinaryUser(), 'cwd');
+    const args = ['--keep', '--target', path.join(dir, 'kept')];
+    expect((await run([makeBundle('busybox'), ...args, 'true'])).status).toBe(0);
+    const ran = await run([makeBundle('no-rc'), ...args, 'true']);
+    expect(ran.status).toBe(125);
+    expect(ran.stderr).toContain(path.join(dir, 'kept'));
+  });
+
+  e2e('--keep that is killed while it unpacks leaves nothing under the final name', async () => {
+    const user = freshUser();
+    const { start } = await import('../support/run.ts');
+    const file = makeBundle('tree');
+    await run([file, 'true'], { user });
+    for (let delayMs = 20; delayMs < 120; delayMs += 10) {
+      const dir = makeDir(user, 'cwd');
+      const target = path.join(dir, 'kept');
+      const running = start([file, '--keep', '--target', target, 'true'], { user });
+      await new Promise((resolve) => setTimeout(resolve, delayMs)); // the moment is the point
+      running.child.kill('SIGKILL');
+      await running.end();
+      await untilAllEnded(user);
+      if (existsSync(target)) expect((await run([file, '--keep', '--target', target, 'sha256sum', '/tree/noise'], { user })).status).toBe(0);
+      else expect((await run([file, '--keep', '--target', target, 'echo', 'whole'], { user })).stdout).toBe('whole\n');
+      await untilAllEnded(user);
+      expect(listFiles(user, dir).filter((name) => name.includes('partial'))).toEqual([]);
+    }
+  });
+
+  e2e('a target given to make is expanded at run time', async () => {
+    const user = freshUser();
+    const ran = await run([makeBundle('busybox', '-t', '${HOME}/${KEPT:-kept}'), '--keep', 'echo', 'x'], { user, env: { KEPT: 'mine' } });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'x\n' });
+    expect(existsSync(path.join(user.home, 'mine/bin/busybox'))).toBe(true);
+  });
+});

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect } from 'vitest';
+import { makeBundle } from '../support/bundle.ts';
+import { e2e } from '../support/features.ts';
+import { type Running, run, start, startBare } from '../support/run.ts';
+import { freshUser, makeDir, type User } from '../support/session.ts';
+import { listFiles, listMounts, listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
+
+/** The one directory that may stay: the cache that --info names. */
+async function cacheDirectory(file: string, user: User): Promise<string> {
+  const ran = await run([file, '--info', '--json'], { user });
+  const found = /"([^"]*\/bundler[^"]*\/runtime-[0-9a-f]+|[^"]*\.cache\/bundler[^"]*)"/.exec(ran.stdout)?.[1];
+  if (!found) throw new Error(`--info --json names no cache directory: ${ran.stdout}${ran.stderr}`);
+  return found.replace(/\/runtime-[0-9a-f]+.*$/, '');
+}
+
+async function expectNothingLeft(file: string, user: User, mountsBefore: readonly string[]): Promise<void> {
+  await untilAllEnded(user);
+  const cache = await cacheDirectory(file, user);
+  await untilAllEnded(user);
+  const parents = (name: string): boolean => cache.startsWith(`${name}/`);
+  const isCache = (name: string): boolean => name === cache || parents(name) || (name.startsWith(`${cache}/`) && !/extract|tmp-|partial/.test(name.slice(cache.length)));
+  expect(listFiles(user).filter((name) => !isCache(name))).toEqual([]);
+  expect(listMounts()).toEqual(mountsBefore);
+}
+
+/** The file server: the one process of the user's that is in a session of its own and is not the command. */
+function findServer(user: User, visible: number): number {
+  const others = listProcesses(user).filter((p) => p.pid !== visible && p.parent === 1);
+  const server = others[0];
+  if (!server) throw new Error(`no server among ${JSON.stringify(listProcesses(user))}`);
+  return server.pid;
+}
+
+const extracted = { BUNDLER_DRIVER: 'extract' };
+
+describe('nothing is left behind but the cache directory', () => {
+  for (const [how, env] of [['served in place', {}], ['unpacked', extracted]] as const) {
+    e2e(`after a normal exit (${how})`, async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const mounts = listMounts();
+      for (const args of [[], ['true'], ['--rw', 'sh', '-c', 'echo x > /etc/x'], ['sh', '-c', 'exit 3'], ['sh', '-c', 'kill -9 $$'], ['no-such-command']]) await run([file, ...args], { user, env });
+      await expectNothingLeft(file, user, mounts);
+    });
+
+    e2e(`after kill -9 of the visible process at any moment (${how})`, async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const mounts = listMounts();
+      await run([file, 'true'], { user });
+      for (let delayMs = 0; delayMs <= 100; delayMs += 4) {
+        const running = start([file, 'sleep', '1000'], { user, env });
+        await new Promise((resolve) => setTimeout(resolve, delayMs)); // the moment is the point
+        running.child.kill('SIGKILL');
+        expect((await running.end()).signal).toBe('SIGKILL');
+      }
+      await untilAllEnded(user);
+      // What a start interrupted in the midst of unpacking leaves is removed by the janitor, or else swept by the next start.
+      await run([file, 'true'], { user, env });
+      await untilAllEnded(user);
+      await expectNothingLeft(file, user, mounts);
+    });
+
+    e2e(`after kill -9 of everything in the process group (${how})`, async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const mounts = listMounts();
+      await run([file, 'true'], { user });
+      for (let delayMs = 0; delayMs <= 90; delayMs += 10) {
+        const running = start([file, 'sh', '-c', 'sleep 1000 & sleep 1000'], { user, env, detached: true });
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        process.kill(-running.pid, 'SIGKILL');
+        await running.end();
+      }
+      await untilAllEnded(user);
+      await run([file, 'true'], { user, env });
+      await expectNothingLeft(file, user, mounts);
+    });
+
+    e2e(`after kill -9 of every process of ours at once: the next start sweeps (${how})`, async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const mounts = listMounts();
+      const running = start([file, 'sh', '-c', 'echo ready; exec sleep 1000'], { user, env });
+      await running.see(/ready/);
+      for (const { pid } of listProcesses(user)) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // ended by itself
+        }
+      }
+      await running.end();
+      await untilAllEnded(user);
+      await run([file, 'true'], { user, env });
+      await untilAllEnded(user);
+      await until(() => listFiles(user).every((name) => !/extract-/.test(name)), () => listFiles(user).join('\n'));
+      await expectNothingLeft(file, user, mounts);
+    });
+  }
+
+  e2e('while a background process lives on, its root stays; when it ends, all is gone', async () => {
+    for (const env of [{}, extracted]) {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const mounts = listMounts();
+      const fifo = makeDir(user, 'fifo');
+      await run(['mkfifo', `${fifo}/f`], { user });
+      const ran = await run([file, '--mount', `${fifo}:/mnt`, 'sh', '-c', '(read x < /mnt/f; ls /bin/busybox > /mnt/seen; echo "$x" >> /mnt/seen) > /dev/null 2>&1 & echo left'], { user, env });
+      expect(ran).toMatchObject({ status: 0, stdout: 'left\n' });
+      await run(['sh', '-c', `echo late > ${fifo}/f`], { user });
+      await untilAllEnded(user);
+      expect(readFileSync(`${fifo}/seen`, 'utf8')).toBe('/bin/busybox\nlate\n');
+      await expectNothingLeft(file, user, mounts);
+    }
+  });
+
+  e2e('no temporary file of an unpacked runtime, after kill -9 during the first start', async () => {
+    const file = makeBundle('busybox');
+    for (let delayMs = 5; delayMs <= 200; delayMs += 30) {
+      const user = freshUser();
+      const mounts = listMounts();
+      const running = start([file, 'true'], { user });
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      running.child.kill('SIGKILL');
+      await running.end();
+      await untilAllEnded(user);
+      expect(await run([file, 'echo', 'healed'], { user })).toMatchObject({ status: 0, stdout: 'healed\n' });
+      await expectNothingLeft(file, user, mounts);
+    }
+  });
+});
+
+describe('the file server', () => {
+  const begin = async (user: User, script: string): Promise<Running> => {
+    const running = start([makeBundle('tree'), 'sh', '-c', `echo ready; read line; ${script}`], { user });
+    await running.see(/ready\n/);
+    return running;
+  };
+
+  e2e('killed with kill -9 gives the command an I/O error and not a hang', async () => {
+    const user = freshUser();
+    const running = await begin(user, 'cat /tree/noise > /dev/null; echo "status $?"');
+    process.kill(findServer(user, running.pid), 'SIGKILL');
+    const ran = await running.end('go\n');
+    expect(ran.signal, ran.stderr).not.toBe('SIGKILL'); // the rig's answer to a hang
+    expect(ran.stdout).not.toContain('status 0');
+    await untilAllEnded(user);
+  });
+
+  e2e('is in a session of its own, without a terminal and with null standard streams', async () => {
+    const user = freshUser();
+    const running = await begin(user, 'echo');
+    const server = findServer(user, running.pid);
+    const stat = readFileSync(`/proc/${server}/stat`, 'latin1').replace(/^.*\) /, '').split(' ');
+    expect(stat.slice(3, 5)).toEqual([String(server), '0']);
+    const { readlinkSync } = await import('node:fs');
+    for (const fd of [0, 1, 2]) expect(readlinkSync(`/proc/${server}/fd/${fd}`)).toBe('/dev/null');
+    expect(readdirSync(`/proc/${server}/fd`).length).toBeLessThan(12);
+    await running.end('\n');
+    await untilAllEnded(user);
+  });
+
+  e2e('is not hit by Ctrl-C signals, SIGTERM, SIGHUP, SIGQUIT or SIGTSTP sent to it', async () => {
+    const user = freshUser();
+    const running = await begin(user, 'sha256sum /tree/noise && ls /tree/many | wc -l');
+    const server = findServer(user, running.pid);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGTSTP'] as const) process.kill(server, signal);
+    const ran = await running.end('go\n');
+    expect(ran.status, ran.stderr).toBe(0);
+    expect(ran.stdout).toContain('700\n');
+    await untilAllEnded(user);
+  });
+
+  e2e('ends when the command does, on a bare host too', async () => {
+    const user = freshUser();
+    const ran = await startBare([makeBundle('busybox'), 'true'], { user }).end();
+    expect(ran.status, ran.stderr).toBe(0);
+    await untilAllEnded(user);
+  });
+});
