@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type FileHandle, open } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
@@ -11,6 +10,7 @@ import { readSuperblock } from '../image/superblock.ts';
 import { openSelf } from '../launcher/self.ts';
 import type { Progress } from '../ui/reporter.ts';
 import { version } from '../version.ts';
+import { encodeManifest } from './manifest.ts';
 import { nameFile, type OpenFile, openFile } from './open.ts';
 import { createOutput } from './output.ts';
 import { estimateSizeBytes, writeBundle } from './write.ts';
@@ -42,14 +42,11 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
   const superblock = await namingFile(request.image, () => checkImage(image));
   const self = await openSelf();
   const output = await createOutput(request.output, { force: request.force });
-  const handles: FileHandle[] = [];
   try {
     const imagePath = resolve(request.image);
     // The launcher reads the small files in another process while the image is copied here.
     const reading = readImage(imagePath, 0, image.sizeBytes);
     reading.catch(() => {});
-    const [tool, source] = await Promise.all([open(self.file.path, 'r'), open(imagePath, 'r')]);
-    handles.push(tool, source);
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
     const describe = async (digest: Buffer): Promise<Buffer> => {
       const { rootfs, unpackedBytes } = await reading;
@@ -74,16 +71,16 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
         rootfs,
         options: request.options,
       };
-      return Buffer.from(JSON.stringify(manifest), 'utf8');
+      return encodeManifest(manifest);
     };
     const table = await explain(`cannot write ${request.output}`, () =>
       namingFile(request.image, () =>
         writeBundle(
-          output.handle,
+          output.descriptor,
           {
-            launcher: { ...self.launcher, source: tool },
-            runtime: { ...self.runtime, source: tool },
-            payload: { source, sizeBytes: image.sizeBytes, rawSizeBytes: superblock.usedBytes },
+            launcher: { ...self.launcher, source: self.file.descriptor },
+            runtime: { ...self.runtime, source: self.file.descriptor },
+            payload: { source: image.descriptor, sizeBytes: image.sizeBytes, rawSizeBytes: superblock.usedBytes },
             describe,
           },
           (bytes) => progress.advance(bytes),
@@ -99,8 +96,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
       payloadOffset: payload?.offset ?? 0,
     };
   } finally {
-    await output.discard();
-    for (const handle of handles) await handle.close();
+    output.discard();
     image.close();
     self.file.close();
   }

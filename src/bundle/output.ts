@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto';
-import { lstatSync, type Stats, unlinkSync } from 'node:fs';
-import { type FileHandle, link, open, rename, unlink } from 'node:fs/promises';
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  type Stats,
+  unlinkSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { onInterrupt } from '../cleanup.ts';
 import { describeSystemError, explain, Failure } from '../failure.ts';
 
 /** A file being written under a temporary name beside its final one. */
 export interface Output {
-  readonly handle: FileHandle;
+  readonly descriptor: number;
   /** Makes it executable (0755 less the umask), safe on disk, and gives it its final name. */
   commit(): Promise<void>;
-  /** Removes it; does nothing after commit. */
-  discard(): Promise<void>;
+  /** Removes it; after commit there is nothing to remove. */
+  discard(): void;
 }
 
 /**
@@ -24,32 +33,34 @@ export async function createOutput(path: string, options: { force: boolean }): P
   checkTarget(path, options.force);
   const temporary = join(dirname(path), `.${basename(path)}.partial-${process.pid}-${randomBytes(4).toString('hex')}`);
   const forget = onInterrupt(() => removeQuietly(temporary));
-  const handle = await explain(
-    `cannot write to the directory ${dirname(path)}`,
-    () => open(temporary, 'wx', 0o600),
-    'name another place with --output FILE',
-  ).catch((error: unknown) => {
+  let descriptor: number | undefined;
+  try {
+    descriptor = await explain(
+      `cannot write to the directory ${dirname(path)}`,
+      () => openSync(temporary, 'wx', 0o600),
+      'name another place with --output FILE',
+    );
+  } catch (error) {
     forget();
     throw error;
-  });
-  let done = false;
+  }
   return {
-    handle,
+    descriptor,
     async commit() {
-      await explain(`cannot finish ${path}`, async () => {
-        await handle.chmod(0o755 & ~process.umask());
-        await handle.sync();
-        await handle.close();
-        await putInPlace(temporary, path, options.force);
-        done = true;
-        forget();
-        await syncDirectory(dirname(path));
+      await explain(`cannot finish ${path}`, () => {
+        if (descriptor === undefined) throw new Error('this output is closed');
+        fchmodSync(descriptor, 0o755 & ~process.umask());
+        fsyncSync(descriptor);
+        closeSync(descriptor);
+        descriptor = undefined;
+        putInPlace(temporary, path, options.force);
+        syncDirectory(dirname(path));
       });
+      forget();
     },
-    async discard() {
-      if (done) return;
-      done = true;
-      await handle.close().catch(() => {});
+    discard() {
+      if (descriptor !== undefined) closeSync(descriptor);
+      descriptor = undefined;
       removeQuietly(temporary);
       forget();
     },
@@ -77,11 +88,11 @@ function existsFailure(path: string): Failure {
 }
 
 /** rename(2), or without force link(2), which never replaces a file that somebody made meanwhile. */
-async function putInPlace(temporary: string, path: string, force: boolean): Promise<void> {
+function putInPlace(temporary: string, path: string, force: boolean): void {
   if (!force) {
     try {
-      await link(temporary, path);
-      await unlink(temporary);
+      linkSync(temporary, path);
+      unlinkSync(temporary);
       return;
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
@@ -90,14 +101,20 @@ async function putInPlace(temporary: string, path: string, force: boolean): Prom
       if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EACCES', 'EINVAL'].includes(code ?? '')) throw error;
     }
   }
-  await rename(temporary, path);
+  renameSync(temporary, path);
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  // Some file systems cannot sync a directory; the file itself is safe then.
-  const directory = await open(path, 'r').catch(() => undefined);
-  await directory?.sync().catch(() => {});
-  await directory?.close();
+function syncDirectory(path: string): void {
+  try {
+    const directory = openSync(path, 'r');
+    try {
+      fsyncSync(directory);
+    } finally {
+      closeSync(directory);
+    }
+  } catch {
+    // Some file systems cannot sync a directory; the file itself is safe then.
+  }
 }
 
 function removeQuietly(path: string): void {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
-import { FormatError } from '../format/format-error.ts';
 import { checkTree, hashLeaves, leafDigest, leafSizeBytes, startTree } from '../format/hash-tree.ts';
 import { findSection, type Section, type SectionTable } from '../format/sections.ts';
-import { readChunks } from './copy.ts';
+import { readChunks, readExactly } from './copy.ts';
 
 /** What was found about one section. */
 export interface SectionVerdict {
@@ -24,44 +22,34 @@ export interface SectionVerdict {
  * advance is told of the bytes read. Throws the system's error when the file cannot be read.
  */
 export async function verifySections(
-  path: string,
+  file: number,
   table: SectionTable,
   advance: (bytes: number) => void,
 ): Promise<SectionVerdict[]> {
-  const file = await open(path, 'r');
-  try {
-    const verdicts: SectionVerdict[] = [];
-    for (const section of table.sections) {
-      verdicts.push(
-        section.name === 'payload'
-          ? await verifyPayload(file, section, findSection(table, 'hashtree'), advance)
-          : await verifySection(file, section, advance),
-      );
-    }
-    return verdicts;
-  } finally {
-    await file.close();
+  const verdicts: SectionVerdict[] = [];
+  for (const section of table.sections) {
+    verdicts.push(
+      section.name === 'payload'
+        ? await verifyPayload(file, section, findSection(table, 'hashtree'), advance)
+        : await verifySection(file, section, advance),
+    );
   }
+  return verdicts;
 }
 
 /** True when the payload of a file is what its section table says; says which part is not otherwise. */
 export async function verifyPayloadOf(
-  path: string,
+  file: number,
   table: SectionTable,
   advance: (bytes: number) => void,
 ): Promise<SectionVerdict | undefined> {
   const payload = findSection(table, 'payload');
   if (payload === undefined) return undefined;
-  const file = await open(path, 'r');
-  try {
-    return await verifyPayload(file, payload, findSection(table, 'hashtree'), advance);
-  } finally {
-    await file.close();
-  }
+  return await verifyPayload(file, payload, findSection(table, 'hashtree'), advance);
 }
 
 async function verifySection(
-  file: FileHandle,
+  file: number,
   section: Section,
   advance: (bytes: number) => void,
 ): Promise<SectionVerdict> {
@@ -70,20 +58,19 @@ async function verifySection(
   await readChunks(file, section, (chunk) => {
     digest.update(chunk);
     advance(chunk.length);
-    return undefined;
   });
   const ok = digest.digest().equals(section.digest);
   return ok ? { name, offset, sizeBytes, ok } : { name, offset, sizeBytes, ok, problem: 'its SHA-256 does not fit' };
 }
 
 async function verifyPayload(
-  file: FileHandle,
+  file: number,
   payload: Section,
   hashtree: Section | undefined,
   advance: (bytes: number) => void,
 ): Promise<SectionVerdict> {
   const { name, offset, sizeBytes } = payload;
-  const levels = hashtree === undefined ? undefined : await readLevels(file, hashtree, sizeBytes);
+  const levels = hashtree === undefined ? undefined : readLevels(file, hashtree, sizeBytes);
   const treeProblem = levels === undefined ? 'no hash tree' : checkTree(levels, sizeBytes, payload.digest);
   // Leaf digests of a damaged tree would accuse good leaves.
   const trusted = treeProblem === null ? levels : undefined;
@@ -103,7 +90,6 @@ async function verifyPayload(
       }
     }
     advance(chunk.length);
-    return undefined;
   });
   if (trusted === undefined) {
     const ok = hasher.finish().root.equals(payload.digest);
@@ -116,15 +102,10 @@ async function verifyPayload(
   return { name, offset, sizeBytes, ok: false, problem, badLeaves, firstBadOffset };
 }
 
-async function readLevels(file: FileHandle, hashtree: Section, payloadSizeBytes: number): Promise<Buffer | undefined> {
+function readLevels(file: number, hashtree: Section, payloadSizeBytes: number): Buffer | undefined {
   // 32 bytes for each leaf and a little more; anything else is damage, and not worth the memory.
   if (hashtree.sizeBytes > 1024 + payloadSizeBytes / 1024) return undefined;
   const levels = Buffer.alloc(hashtree.sizeBytes);
-  let done = 0;
-  while (done < levels.length) {
-    const { bytesRead } = await file.read(levels, done, levels.length - done, hashtree.offset + done);
-    if (bytesRead === 0) throw new FormatError('the file became shorter while it was read');
-    done += bytesRead;
-  }
+  readExactly(file, levels, hashtree.offset);
   return levels;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
+import { fdatasync, ftruncateSync } from 'node:fs';
 import { FormatError } from '../format/format-error.ts';
 import { type HashTree, sha256, startTree, treeSizeBytes } from '../format/hash-tree.ts';
 import {
@@ -14,7 +14,8 @@ import { type Range, readChunks, writeExactly } from './copy.ts';
 
 /** A section that is copied from another bundle, with the digest it must have. */
 export interface CopiedSection extends Range {
-  readonly source: FileHandle;
+  /** An open descriptor. */
+  readonly source: number;
   readonly rawSizeBytes: number;
   readonly digest: Buffer;
 }
@@ -22,7 +23,7 @@ export interface CopiedSection extends Range {
 export interface BundleParts {
   readonly launcher: CopiedSection;
   readonly runtime: CopiedSection;
-  readonly payload: { readonly source: FileHandle; readonly sizeBytes: number; readonly rawSizeBytes: number };
+  readonly payload: { readonly source: number; readonly sizeBytes: number; readonly rawSizeBytes: number };
   /** The manifest's bytes, asked for when the payload's digest (32 bytes) is known. */
   describe(digest: Buffer): Promise<Buffer>;
 }
@@ -35,7 +36,7 @@ const flushEveryBytes = 32 << 20;
  * advance is told of every piece written, in bytes. Throws FormatError when a copied section is damaged.
  */
 export async function writeBundle(
-  target: FileHandle,
+  target: number,
   parts: BundleParts,
   advance: (bytes: number) => void,
 ): Promise<SectionTable> {
@@ -43,11 +44,11 @@ export async function writeBundle(
   const places = placeSections([launcher.sizeBytes, runtime.sizeBytes, payload.sizeBytes]);
   const [launcherAt, runtimeAt, payloadAt] = places.offsets as [number, number, number];
   const flush = startFlushing(target);
-  const write = (data: Buffer, offset: number): Promise<void> =>
-    writeExactly(target, data, offset).then(() => {
-      flush.wrote(data.length);
-      advance(data.length);
-    });
+  const write = (data: Buffer, offset: number): void => {
+    writeExactly(target, data, offset);
+    flush.wrote(data.length);
+    advance(data.length);
+  };
 
   await copySection(launcher, 'launcher', launcherAt, write);
   await copySection(runtime, 'runtime', runtimeAt, write);
@@ -61,11 +62,11 @@ export async function writeBundle(
     wholeSection('manifest', manifest),
     wholeSection('hashtree', tree.levels),
   ]);
-  await write(manifest, table.sections[3]?.offset as number);
-  await write(tree.levels, table.sections[4]?.offset as number);
-  await write(encodeTable(table), table.tableOffset);
+  write(manifest, table.sections[3]?.offset as number);
+  write(tree.levels, table.sections[4]?.offset as number);
+  write(encodeTable(table), table.tableOffset);
   // An empty last section at a page boundary leaves nothing that would give the file its full size.
-  await target.truncate(table.fileSizeBytes);
+  ftruncateSync(target, table.fileSizeBytes);
   await flush.end();
   return table;
 }
@@ -79,14 +80,13 @@ function wholeSection(name: string, data: Buffer): SectionContent {
   return { name, sizeBytes: data.length, rawSizeBytes: data.length, digest: sha256(data) };
 }
 
-type Write = (data: Buffer, offset: number) => Promise<void>;
+type Write = (data: Buffer, offset: number) => void;
 
 async function copySection(section: CopiedSection, name: string, targetAt: number, write: Write): Promise<void> {
   const digest = createHash('sha256');
   await readChunks(section.source, section, (chunk, offset) => {
-    const written = write(chunk, targetAt + offset);
     digest.update(chunk);
-    return written;
+    write(chunk, targetAt + offset);
   });
   if (!digest.digest().equals(section.digest)) {
     throw new FormatError(
@@ -99,30 +99,34 @@ async function copySection(section: CopiedSection, name: string, targetAt: numbe
 async function copyPayload(payload: BundleParts['payload'], targetAt: number, write: Write): Promise<HashTree> {
   const hasher = startTree();
   await readChunks(payload.source, { offset: 0, sizeBytes: payload.sizeBytes }, (chunk, offset) => {
-    const written = write(chunk, targetAt + offset);
     hasher.update(chunk);
-    return written;
+    write(chunk, targetAt + offset);
   });
   return hasher.finish();
 }
 
-/** Has the file's data written back now and then, one fdatasync(2) at a time, while the next pieces are hashed. */
-function startFlushing(target: FileHandle): { wrote(bytes: number): void; end(): Promise<void> } {
+/** Has the file's data written back now and then, by one fdatasync(2) at a time in another thread, while more is written. */
+function startFlushing(target: number): { wrote(bytes: number): void; end(): Promise<void> } {
   let pendingBytes = 0;
   let running: Promise<void> | undefined;
+  let failure: Error | undefined;
   return {
     wrote(bytes) {
       pendingBytes += bytes;
       if (pendingBytes < flushEveryBytes || running !== undefined) return;
       pendingBytes = 0;
-      running = target.datasync().finally(() => {
-        running = undefined;
+      running = new Promise((resolve) => {
+        fdatasync(target, (error) => {
+          // The kernel tells of a failed write-back once for a descriptor: the sync at the end would not see it again.
+          if (error) failure ??= error;
+          running = undefined;
+          resolve();
+        });
       });
-      // Reported by the sync that ends the output: the kernel tells of a write error once per descriptor, so keep it.
-      running.catch(() => {});
     },
     async end() {
       await running;
+      if (failure !== undefined) throw failure;
     },
   };
 }

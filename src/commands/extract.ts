@@ -34,8 +34,8 @@ export function defineExtract(program: Command): void {
       );
       refuseExisting(target);
       const opened = await openBundle(path);
-      opened.file.close();
       const { offset, sizeBytes } = await findPayload(opened, reporter);
+      opened.file.close();
       await runRole(
         [
           ['role', 'extract'],
@@ -66,7 +66,7 @@ async function findPayload(opened: Opened, reporter: Reporter): Promise<{ offset
   const { verifyPayloadOf } = await import('../bundle/verify.ts');
   const progress = reporter.progress('verifying', payload.sizeBytes);
   const verdict = await explain(`cannot read ${path}`, () =>
-    verifyPayloadOf(path, opened.table, (bytes) => progress.advance(bytes)),
+    verifyPayloadOf(opened.file.descriptor, opened.table, (bytes) => progress.advance(bytes)),
   ).finally(() => progress.end());
   if (verdict?.ok !== true) {
     throw new Failure(`cannot extract ${path}: its payload is damaged: ${verdict?.problem}`, {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
-import type { Opened } from '../bundle/open.ts';
+import type { Opened, OpenFile } from '../bundle/open.ts';
 import { explain } from '../failure.ts';
 import { findSection } from '../format/sections.ts';
 import { formatSize } from '../ui/format-size.ts';
@@ -20,8 +20,8 @@ export function defineInspect(program: Command): void {
       const reporter = createReporter();
       const { openBundle } = await import('../bundle/open.ts');
       const opened = await openBundle(path);
-      opened.file.close();
       const facts = opened.kind === 'bundle' ? describeBundle(opened) : await describeImage(opened);
+      opened.file.close();
       if (options.json === true) reporter.json({ file: path, sizeBytes: opened.file.sizeBytes, ...facts.data });
       else reporter.result(facts.text);
     });
@@ -69,7 +69,7 @@ function describeBundle(opened: Opened & { kind: 'bundle' }): Description {
 
 async function describeImage(opened: Opened & { kind: 'image' }): Promise<Description> {
   const { file, superblock } = opened;
-  const digest = await explain(`cannot read ${file.path}`, () => digestFile(file.path, file.sizeBytes));
+  const digest = await explain(`cannot read ${file.path}`, () => digestFile(file));
   return {
     data: { kind: 'image', digest, image: superblock },
     text: formatRows([
@@ -83,20 +83,11 @@ async function describeImage(opened: Opened & { kind: 'image' }): Promise<Descri
 }
 
 /** The digest that a bundle of this image would have. */
-async function digestFile(path: string, sizeBytes: number): Promise<string> {
-  const { open } = await import('node:fs/promises');
+async function digestFile(file: OpenFile): Promise<string> {
   const { readChunks } = await import('../bundle/copy.ts');
   const { startTree } = await import('../format/hash-tree.ts');
   const hasher = startTree();
-  const file = await open(path, 'r');
-  try {
-    await readChunks(file, { offset: 0, sizeBytes }, (chunk) => {
-      hasher.update(chunk);
-      return undefined;
-    });
-  } finally {
-    await file.close();
-  }
+  await readChunks(file.descriptor, { offset: 0, sizeBytes: file.sizeBytes }, (chunk) => hasher.update(chunk));
   return hasher.finish().root.toString('hex');
 }
 

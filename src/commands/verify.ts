@@ -43,7 +43,6 @@ async function verifyFile(path: string, reporter: Reporter, options: VerifyOptio
   const { verifySections } = await import('../bundle/verify.ts');
   try {
     const opened = await openBundle(path);
-    opened.file.close();
     if (opened.kind === 'image') {
       throw new Failure(`cannot verify ${path}: a plain squashfs image carries no digests`, {
         hint: `"bundler inspect ${path}" prints its digest; a bundle made of it can be verified`,
@@ -51,8 +50,9 @@ async function verifyFile(path: string, reporter: Reporter, options: VerifyOptio
     }
     const progress = options.json === true ? reporter.silence() : reporter.progress('verifying', opened.file.sizeBytes);
     const sections = await explain(`cannot read ${path}`, () =>
-      verifySections(path, opened.table, (bytes) => progress.advance(bytes)),
+      verifySections(opened.file.descriptor, opened.table, (bytes) => progress.advance(bytes)),
     ).finally(() => progress.end());
+    opened.file.close();
     return { ok: sections.every((section) => section.ok), sections };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
