@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers to what the planner asks about directories (docs/plan.md, Replies).
+#include "planner.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void add_text(struct buffer *out, const char *text)
+{
+	buffer_add(out, text, strlen(text));
+}
+
+static void add_place(struct buffer *out, const char *path, const struct dir_fact *fact)
+{
+	char line[160];
+	if (fact->error)
+		snprintf(line, sizeof line, " %s %d\n", fact->step, fact->error);
+	else
+		snprintf(line, sizeof line, " ok %llu %s %s\n", (unsigned long long)fact->free_bytes, fact->fstype, fact->executable ? "exec" : "noexec");
+	add_text(out, path);
+	add_text(out, line);
+}
+
+static void tell_places(uint64_t need_bytes, struct buffer *out)
+{
+	struct dirs dirs;
+	dirs_candidates(&dirs);
+	for (size_t i = 0; i < dirs.count; i++) {
+		struct dir_fact fact;
+		OWN_FD dir = dir_probe(dirs.path[i], need_bytes, &fact);
+		add_place(out, dirs.path[i], &fact);
+	}
+}
+
+// A directory the user named: it may be anybody's, symlinks are followed, and it is not made; where it is missing the nearest one above tells.
+static void tell_directory(uint64_t need_bytes, const char *path, struct buffer *out)
+{
+	struct dir_fact fact = { .step = "create" };
+	char above[4096];
+	int dir = -1;
+	if (snprintf(above, sizeof above, "%s", path) < (int)sizeof above) {
+		while ((dir = open(above, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 && errno == ENOENT) {
+			char *slash = strrchr(above, '/');
+			if (!strcmp(above, "."))
+				break;
+			if (slash)
+				slash[slash == above] = 0;
+			else
+				strcpy(above, ".");
+		}
+	} else {
+		errno = ENAMETOOLONG;
+	}
+	if (dir < 0)
+		fact.error = errno;
+	else
+		dir_measure(dir, need_bytes, &fact);
+	close_fd(&dir);
+	add_place(out, path, &fact);
+}
+
+static int answer(const char *question, struct buffer *out, struct fault *why)
+{
+	char *end = NULL;
+	if (!strcmp(question, "clear-cache")) {
+		struct dirs dirs;
+		dirs_candidates(&dirs);
+		for (size_t i = 0; i < dirs.count; i++)
+			clear_cache(dirs.path[i], out);
+		return 0;
+	}
+	if (!strncmp(question, "places ", 7)) {
+		unsigned long long need = strtoull(question + 7, &end, 10);
+		if (end != question + 7 && !*end) {
+			tell_places(need, out);
+			return 0;
+		}
+	}
+	if (!strncmp(question, "dir ", 4)) {
+		unsigned long long need = strtoull(question + 4, &end, 10);
+		if (end != question + 4 && *end == ' ' && end[1]) {
+			tell_directory(need, end + 1, out);
+			return 0;
+		}
+	}
+	return fault(why, 0, "the planner asks what this launcher does not know: %.200s", question);
+}
+
+static int next_u32(const char *body, size_t size, size_t *at, size_t *value)
+{
+	uint32_t little;
+	if (size - *at < sizeof little)
+		return -1;
+	memcpy(&little, body + *at, sizeof little);
+	*value = le32toh(little);
+	*at += sizeof little;
+	return 0;
+}
+
+int answer_questions(const char *body, size_t size, struct buffer *facts, struct fault *why)
+{
+	size_t at = 0, count, length;
+	if (next_u32(body, size, &at, &count))
+		return fault(why, 0, "the planner's questions end early");
+	for (size_t i = 0; i < count; i++) {
+		struct buffer text = { 0 };
+		if (next_u32(body, size, &at, &length) || length >= size - at || body[at + length] || memchr(body + at, 0, length))
+			return fault(why, 0, "the planner's questions end early");
+		int failed = answer(body + at, &text, why);
+		if (!failed)
+			facts_add(facts, "answer", text.data, text.size);
+		buffer_free(&text);
+		if (failed)
+			return -1;
+		at += length + 1;
+	}
+	return at == size ? 0 : fault(why, 0, "the planner's questions are followed by %zu bytes", size - at);
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "plan.h"
+#include "planner.h"
+#include "probes.h"
+
+enum { REPLY_TEXT = 1, REPLY_ASK = 2, REPLY_PLAN = 3 };
+
+// u32 exit status, bytes for stdout, bytes for stderr.
+static int print_text(const char *body, size_t size, struct fault *why)
+{
+	uint32_t word[2];
+	size_t at = sizeof word[0];
+	const char *part[2];
+	if (size < at)
+		return fault(why, 0, "the planner's text ends early");
+	memcpy(&word[0], body, sizeof word[0]);
+	int status = (int)(le32toh(word[0]) & 0xff);
+	for (int i = 0; i < 2; i++) {
+		if (size - at < sizeof word[i])
+			return fault(why, 0, "the planner's text ends early");
+		memcpy(&word[i], body + at, sizeof word[i]);
+		at += sizeof word[i];
+		word[i] = le32toh(word[i]);
+		if (size - at < word[i])
+			return fault(why, 0, "the planner's text ends early");
+		part[i] = body + at;
+		at += word[i];
+	}
+	int failed = write_exactly(1, part[0], word[0]) ? errno : 0;
+	(void)!write_exactly(2, part[1], word[1]);
+	return failed ? fault(why, failed, "write to stdout") : status;
+}
+
+// Sends what was asked for. A planner that is gone is noticed when its reply is read, so that its last words are told.
+static void send_facts(int fd, struct buffer *facts)
+{
+	struct fault ignored;
+	frame_write(fd, facts, &ignored);
+	buffer_free(facts);
+}
+
+// Request and probes. The probes run while Node starts.
+static int tell_planner(const struct bundle *bundle, const struct runtime *runtime, const struct planner *planner, char **argv, struct fault *why)
+{
+	struct buffer facts = { 0 };
+	struct probes probes;
+	if (probes_start(&probes, why))
+		return -1;
+	request_facts(bundle, runtime, argv, &facts);
+	send_facts(planner->request, &facts);
+	probes_finish(&probes, &facts);
+	send_facts(planner->request, &facts);
+	return 0;
+}
+
+// Serves questions until the answer is a text or a plan. 0 or -1; closed before a reply: why->error 0 and the text "closed".
+static int read_reply(const struct planner *planner, struct buffer *reply, struct fault *why)
+{
+	for (;;) {
+		struct buffer facts = { 0 };
+		if (frame_read(planner->reply, reply, why))
+			return -1;
+		if (!reply->size || reply->data[0] != REPLY_ASK)
+			return 0;
+		int failed = answer_questions(reply->data + 1, reply->size - 1, &facts, why);
+		buffer_free(reply);
+		if (failed)
+			return -1;
+		send_facts(planner->request, &facts);
+	}
+}
+
+static int obey(const struct bundle *bundle, const struct buffer *reply, struct fault *why)
+{
+	struct plan plan;
+	int kind = reply->size ? reply->data[0] : 0;
+	if (kind == REPLY_TEXT)
+		return print_text(reply->data + 1, reply->size - 1, why);
+	if (kind != REPLY_PLAN)
+		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
+	if (plan_decode(&plan, reply->data + 1, reply->size - 1, why))
+		return -1;
+	return plan_run(&plan, bundle->file);
+}
+
+int launch(const struct bundle *bundle, const struct bundle *carrier, char **argv)
+{
+	struct runtime runtime;
+	struct planner planner;
+	struct buffer reply = { 0 };
+	struct fault why = { 0 };
+	int status;
+	for (int again = 0;; again = 1) {
+		if (runtime_get(carrier, &runtime, again, &why) || planner_start(carrier, &runtime, &planner, &why))
+			fault_die(&why, EXIT_OWN_FAILURE);
+		int failed = tell_planner(bundle, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
+		// One that closed its end without a word is ending by itself: its own status says why, ours would not.
+		int crashed = failed && !why.error && !strcmp(why.text, "closed");
+		status = crashed ? planner_reap(&planner) : planner_end(&planner);
+		if (!failed)
+			break;
+		if (!crashed)
+			fault_die(&why, EXIT_OWN_FAILURE);
+		if (again || strcmp(runtime.from, "warm") || !planner_could_not_run(status)) {
+			planner_explain(&planner, status);
+			return EXIT_OWN_FAILURE;
+		}
+		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
+		close_fd(&planner.errors);
+	}
+	close_fd(&planner.errors);
+	status = obey(bundle, &reply, &why);
+	if (status < 0)
+		fault_die(&why, EXIT_OWN_FAILURE);
+	return status;
+}
