@@ -55,22 +55,19 @@ static int add_content(struct image_reader *reader, uint64_t ref, const char *ke
 static int add_path(struct image_reader *reader, const char *path, struct buffer *out, struct fault *why)
 {
 	char key[PATH_MAX + 16];
-	uint64_t link, real;
-	int no_link = image_resolve(reader, path, 0, &link), no_real = image_resolve(reader, path, 1, &real);
+	uint64_t ref;
 	snprintf(key, sizeof key, "type.%s", path);
-	if (no_link) {
-		facts_addf(out, key, "none");
+	if (image_resolve(reader, path, 1, &ref)) {
+		// A link that leads nowhere tells at least where to.
+		if (image_resolve(reader, path, 0, &ref))
+			facts_addf(out, key, "none");
+		else
+			describe(reader, ref, key, out);
 		return 0;
 	}
-	describe(reader, link, key, out);
-	snprintf(key, sizeof key, "real.%s", path);
-	if (no_real) {
-		facts_addf(out, key, "none");
-		return 0;
-	}
-	describe(reader, real, key, out);
+	describe(reader, ref, key, out);
 	snprintf(key, sizeof key, "content.%s", path);
-	int error = add_content(reader, real, key, out);
+	int error = add_content(reader, ref, key, out);
 	return error ? fault(why, -error, "read %s in the image", path) : 0;
 }
 
