@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+import { encodeFacts, type Fact, frame } from '../../src/format/wire.ts';
+
+/** A plain launch as a launcher would ask for it: the request frame and the probes frame (docs/plan.md). It decides what the code cache holds. */
+export function sampleLaunch(): Buffer {
+  return Buffer.concat([frame(encodeFacts(request)), frame(encodeFacts(probes))]);
+}
+
+const digest = '0'.repeat(64);
+const sizeBytes = 100 << 20;
+
+const manifest = {
+  manifestVersion: 1,
+  name: 'sample',
+  description: '',
+  provenance: { bundler: '0', source: 'sample.sqsh', createdSeconds: 0 },
+  image: {
+    compressor: 'zstd',
+    blockSizeBytes: 131072,
+    inodes: 1000,
+    usedBytes: sizeBytes,
+    sizeBytes,
+    digest,
+    unpackedBytes: 0,
+  },
+  rootfs: {
+    passwd: 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
+    group: 'root:x:0:\nnogroup:x:65534:\n',
+    environment: 'PATH=/usr/bin:/bin\nLANG=C.UTF-8\n',
+    fstab: '',
+    osRelease: 'ID=debian\n',
+    loginDefs: '',
+    useradd: '',
+    rc: true,
+    rcProvenance: '',
+    shell: true,
+    debian: true,
+  },
+  options: { target: '', env: ['A=b'], rc: null, entrypoint: null },
+};
+
+const request: Fact[] = [
+  ['wire', '1'],
+  ['argv', './sample.run'],
+  ['argv', '--env'],
+  ['argv', 'OMP_NUM_THREADS=8'],
+  ['argv', 'true'],
+  ['env', 'HOME=/home/user'],
+  ['env', 'PATH=/usr/bin:/bin'],
+  ['env', 'TERM=xterm'],
+  ['uid', '1000'],
+  ['gid', '1000'],
+  ['euid', '1000'],
+  ['egid', '1000'],
+  ['groups', '1000'],
+  ['cwd', '/'],
+  ['umask', '0022'],
+  ['tty', '012'],
+  ['exe', '/sample.run'],
+  ['launcher', '0'],
+  ['kernel', '6.1.0'],
+  ['machine', 'x86_64'],
+  ['hostname', 'host'],
+  ['file-size', String(2 * sizeBytes)],
+  ['section', `launcher 0 1000000 1000000 ${digest}`],
+  ['section', `runtime 1007616 27000000 120000000 ${digest}`],
+  ['section', `payload 30007296 ${sizeBytes} ${sizeBytes} ${digest}`],
+  ['manifest', JSON.stringify(manifest)],
+  ['cache-dir', '/home/user/.cache/bundler'],
+  ['runtime-from', 'warm'],
+  ['cpus', '8'],
+  ['pid', '1000'],
+];
+
+const names = ['userns', 'mount', 'fuse', 'overlay', 'tmpfs-xattr', 'seccomp', 'pidfd', 'openat2'];
+const probes: Fact[] = [...names.map((name): Fact => [`probe.${name}`, 'ok']), ['probe.loop', 'skipped']];
