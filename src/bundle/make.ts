@@ -49,7 +49,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     reading.catch(() => {});
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
     const describe = async (digest: Buffer): Promise<Buffer> => {
-      const { rootfs, unpackedBytes } = await reading;
+      const { rootfs } = await reading;
       const manifest: Manifest = {
         manifestVersion: 1,
         name: request.name,
@@ -66,7 +66,8 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
           usedBytes: superblock.usedBytes,
           sizeBytes: image.sizeBytes,
           digest: digest.toString('hex'),
-          unpackedBytes,
+          // Summing up all files would mean reading all inodes; 0 says that it is not known.
+          unpackedBytes: 0,
         },
         rootfs,
         options: request.options,

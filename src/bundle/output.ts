@@ -54,7 +54,6 @@ export async function createOutput(path: string, options: { force: boolean }): P
         closeSync(descriptor);
         descriptor = undefined;
         putInPlace(temporary, path, options.force);
-        syncDirectory(dirname(path));
       });
       forget();
     },
@@ -102,19 +101,6 @@ function putInPlace(temporary: string, path: string, force: boolean): void {
     }
   }
   renameSync(temporary, path);
-}
-
-function syncDirectory(path: string): void {
-  try {
-    const directory = openSync(path, 'r');
-    try {
-      fsyncSync(directory);
-    } finally {
-      closeSync(directory);
-    }
-  } catch {
-    // Some file systems cannot sync a directory; the file itself is safe then.
-  }
 }
 
 function removeQuietly(path: string): void {

@@ -12,7 +12,6 @@ export interface ImageReading {
   readonly blockSizeBytes: number;
   readonly inodes: number;
   readonly usedBytes: number;
-  readonly unpackedBytes: number;
   readonly rootfs: RootfsFacts;
 }
 
@@ -51,15 +50,15 @@ export function interpretReading(output: Buffer): ImageReading {
   const [compressor = '', ...numbers] = (facts.get('image') ?? '').split(' ');
   const [blockSizeBytes = 0, inodes = 0, usedBytes = 0] = numbers.map(Number);
   const content = (path: string): string => toText(facts.get(`content.${path}`) ?? '');
-  const type = (path: string): string[] => (facts.get(`type.${path}`) ?? 'none').split(' ');
-  const isFile = (path: string): boolean => type(path)[0] === 'file';
-  const [, shellMode = '0'] = type(paths.shell);
+  // Where the path leads, symbolic links followed inside the image.
+  const real = (path: string): string[] => (facts.get(`real.${path}`) ?? 'none').split(' ');
+  const isFile = (path: string): boolean => real(path)[0] === 'file';
+  const [, shellMode = '0'] = real(paths.shell);
   return {
     compressor,
     blockSizeBytes,
     inodes,
     usedBytes,
-    unpackedBytes: Number(facts.get('unpacked') ?? 0),
     rootfs: {
       passwd: content(paths.passwd),
       group: content(paths.group),

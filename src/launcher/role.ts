@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
+import { onInterrupt } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
 import { encodeFacts, type Fact, frame } from '../format/wire.ts';
 import { findSelf } from './self.ts';
@@ -17,6 +18,8 @@ export async function runRole(facts: readonly Fact[], options: { show?: boolean 
     stdio: ['ignore', 'pipe', options.show === true ? 'inherit' : 'pipe', 'pipe'],
     env: { ...process.env, BUNDLER_ROLE_FD: String(roleDescriptor) },
   });
+  // It cleans up after itself when it is asked to stop.
+  const forget = onInterrupt(() => child.kill('SIGTERM'));
   const output: Buffer[] = [];
   const messages: Buffer[] = [];
   child.stdout?.on('data', (data: Buffer) => output.push(data));
