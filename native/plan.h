@@ -72,6 +72,7 @@ struct plan {
 
 // Decodes the body of a `plan` reply (after its kind byte). 0, or -1 with why filled: unknown version or code, wrong length, NUL in a str.
 int plan_decode(struct plan *plan, const void *data, size_t size, struct fault *why);
+void plan_free(struct plan *plan);
 
 // Obeys a plan. argv0_fd etc. are not needed: exe_fd is an open descriptor of the running executable (CLOEXEC).
 // Returns only for `exit` (its status); otherwise the process has become the command, or died with 125, 126 or 127 after a message.

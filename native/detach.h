@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// A background process that is nobody's child.
+#pragma once
+#include <stddef.h>
+#include "fault.h"
+
+// Forks twice, so that the caller is left without a child and gets no SIGCHLD. 0: this is the detached process; 1: this is the caller; -1: it failed.
+int detach_fork(struct fault *why);
+
+// For the detached process: own session, keyboard and termination signals ignored, no descriptors but those kept, stdio on /dev/null, "/" as
+// working directory. nice, limits and CPU affinity stay the user's. name: at most 15 bytes, as ps shows it.
+void detach_settle(const char *name, const int *keep, size_t count);

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// Extraction, seen from the process that becomes the command; the janitor does the rest.
+#include "extraction.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "janitor.h"
+
+#define NEST_PREFIX "extract-"
+
+static bool shows_progress(const struct extraction_request *request)
+{
+	return !request->quiet && isatty(STDERR_FILENO);
+}
+
+// Splits "a/b/" into an open "a" and the name "b".
+static int open_parent(const char *path, char name[NAME_MAX + 1], struct fault *why)
+{
+	char parent[PATH_MAX], *slash;
+	size_t size = strlen(path);
+	int fd;
+
+	while (size > 1 && path[size - 1] == '/')
+		size--;
+	if (size >= sizeof parent)
+		return fault(why, ENAMETOOLONG, "unpack into %.60s..", path);
+	memcpy(parent, path, size);
+	parent[size] = 0;
+	slash = strrchr(parent, '/');
+	if (strlen(slash ? slash + 1 : parent) > NAME_MAX)
+		return fault(why, ENAMETOOLONG, "unpack into %.60s..", path);
+	strcpy(name, slash ? slash + 1 : parent);
+	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+		fault(why, 0, "unpack into %s: not the name of a new directory", path);
+		return fault_hint(why, "name a directory that does not exist yet, with --target");
+	}
+	if (!slash)
+		strcpy(parent, ".");
+	else
+		slash[slash == parent] = 0;
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	fault(why, errno, "open %s, to unpack into %s", parent, path);
+	if (why->error == ENOENT)
+		fault_hint(why, "make it first: mkdir -p %s", parent);
+	return -1;
+}
+
+static int await_tree(int control, bool draw, struct fault *why)
+{
+	bool drawn = false;
+	int status = -1;
+
+	for (;;) {
+		struct janitor_note note;
+		ssize_t size = recv(control, &note, sizeof note, 0);
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size != (ssize_t)sizeof note) {
+			fault(why, size < 0 ? errno : 0, "unpack the image: the unpacking process ended early");
+			break;
+		}
+		if (note.kind == JANITOR_PROGRESS && draw) {
+			progress_draw(note.done, note.total);
+			drawn = true;
+		} else if (note.kind == JANITOR_FAILED) {
+			*why = note.why;
+			break;
+		} else if (note.kind == JANITOR_DONE) {
+			status = 0;
+			break;
+		}
+	}
+	if (drawn)
+		progress_wipe();
+	return status;
+}
+
+// A place of ours, or the directory that the target lies in, swept of what killed runs left there.
+static int prepare_nest(struct janitor_job *job, int parent, const char *prefix, const struct extraction_request *request, struct fault *why)
+{
+	nest_sweep(parent, prefix, 1);
+	if (nest_make(&job->nest, parent, prefix, why) == 0)
+		return 0;
+	fault(why, why->error, "make a directory to unpack into beside or in %s", request->target[0] ? request->target : request->place);
+	if (why->error == EACCES || why->error == EROFS)
+		fault_hint(why, "it cannot be written; unpack elsewhere: --target DIR or BUNDLER_CACHE_DIR=DIR");
+	return -1;
+}
+
+static int prepare_target(struct janitor_job *job, const struct extraction_request *request, struct fault *why)
+{
+	char prefix[NAME_MAX + 1];
+	int state;
+
+	if (target_prefix(&job->target, prefix, sizeof prefix, why) < 0)
+		return -1;
+	// runs that start together with the same target unpack it once
+	while ((state = target_inspect(&job->target, &job->mark, why)) == TARGET_ABSENT && request->reuse && nest_wait(job->target.parent, prefix))
+		;
+	if (state == TARGET_ABSENT)
+		return prepare_nest(job, job->target.parent, prefix, request, why);
+	if (state == TARGET_COMPLETE && !request->reuse) {
+		fault(why, EEXIST, "unpack into %s", request->target);
+		return fault_hint(why, "it was unpacked earlier from this image: --keep uses it again");
+	}
+	return state == TARGET_COMPLETE ? 0 : -1;
+}
+
+static int note_tree(struct extraction *extraction, const struct janitor_job *job, const struct extraction_request *request, struct fault *why)
+{
+	struct stat facts;
+	int size;
+
+	if (request->target[0])
+		size = asprintf(&extraction->path, "%s", request->target);
+	else
+		size = asprintf(&extraction->path, "%s/%s/root", request->place, job->nest.name);
+	if (size < 0)
+		return fault(why, ENOMEM, "unpack the image");
+	if (stat(extraction->path, &facts) < 0)
+		return fault(why, errno, "open %s", extraction->path);
+	extraction->dev = facts.st_dev;
+	extraction->ino = facts.st_ino;
+	return 0;
+}
+
+int extraction_start(struct extraction *extraction, const struct extraction_request *request, struct fault *why)
+{
+	char name[NAME_MAX + 1];
+	OWN_FD parent = -1;
+	OWN_FD process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct janitor_job job = {
+		.unpack = {.file = request->file, .offset = request->offset, .size = request->size, .keep_owners = request->keep_owners},
+		.nest = NEST_NONE, .mark = -1, .keep = request->keep, .process = process,
+	};
+	int status;
+
+	if (process >= 0)
+		fcntl(process, F_SETFD, FD_CLOEXEC);
+	if (request->target[0]) {
+		parent = open_parent(request->target, name, why);
+		job.target = (struct target){.parent = parent, .name = name, .shown = request->target, .digest = request->digest};
+		job.unpack.place = request->target;
+		status = parent < 0 ? -1 : prepare_target(&job, request, why);
+	} else {
+		parent = open(request->place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		job.unpack.place = request->place;
+		status = parent < 0 ? fault(why, errno, "open %s", request->place) : prepare_nest(&job, parent, NEST_PREFIX, request, why);
+	}
+	if (status == 0) {
+		extraction->control = janitor_start(&job, why);
+		if (extraction->control < 0 && job.nest.dir >= 0) {
+			struct fault ignored;
+			nest_remove(&job.nest, &ignored);
+		}
+		status = extraction->control < 0 ? -1 : await_tree(extraction->control, shows_progress(request), why);
+	}
+	if (status == 0)
+		status = note_tree(extraction, &job, request, why);
+	nest_close(&job.nest);
+	close_fd(&job.mark);
+	return status;
+}
+
+int extraction_open(const struct extraction *extraction, struct fault *why)
+{
+	int fd = open(extraction->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat facts;
+
+	if (fd < 0 || fstat(fd, &facts) < 0 || facts.st_dev != extraction->dev || facts.st_ino != extraction->ino) {
+		fault(why, fd < 0 ? errno : 0, "open the unpacked tree %s%s", extraction->path, fd < 0 ? "" : ": it was replaced by another");
+		close_fd(&fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int watch_staging(int staging)
+{
+	char path[32];
+	int watch = inotify_init1(IN_CLOEXEC);
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", staging);
+	if (watch >= 0 && inotify_add_watch(watch, path, IN_DELETE_SELF) < 0)
+		close_fd(&watch);
+	return watch;
+}
+
+int extraction_hand_over(struct extraction *extraction, int staging, struct fault *why)
+{
+	OWN_FD watch = staging < 0 ? -1 : watch_staging(staging);
+	struct stat facts;
+	struct janitor_note note = {.kind = JANITOR_WATCH};
+	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra = {.head = {.cmsg_len = 0}};
+	struct iovec part = {&note, sizeof note};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t size;
+
+	if (stat("/proc/self/ns/mnt", &facts) < 0)
+		return fault(why, errno, "look at the mount namespace");
+	note.done = facts.st_ino;
+	if (watch >= 0) {
+		message.msg_control = &extra;
+		message.msg_controllen = sizeof extra;
+		extra.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+		memcpy(CMSG_DATA(&extra.head), &watch, sizeof(int));
+	}
+	while ((size = sendmsg(extraction->control, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+		;
+	if (size < 0)
+		return fault(why, errno, "hand the unpacked tree over to the janitor");
+	close_fd(&extraction->control);
+	return watch >= 0;
+}
+
+static void draw_progress(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	progress_draw(done, total);
+}
+
+int extraction_into(int dir, const struct extraction_request *request, struct fault *why)
+{
+	struct unpack_request unpack = {
+		.file = request->file, .offset = request->offset, .size = request->size, .keep_owners = request->keep_owners, .place = "memory",
+		.progress = shows_progress(request) ? draw_progress : NULL,
+	};
+	int status = unpack_into(dir, &unpack, why);
+
+	if (unpack.progress)
+		progress_wipe();
+	return status;
+}

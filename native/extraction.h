@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unpacking instead of mounting: where to, by whom, until when.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "dirs.h"
+#include "fault.h"
+
+struct extraction_request {
+	int file;                  // open file that holds the image
+	uint64_t offset, size;
+	const char *place;         // directory of ours; ignored with a target
+	const char *target;        // as the user named it, or ""
+	const char *digest;
+	bool keep, reuse, quiet, keep_owners;
+};
+
+struct extraction {
+	int control;               // to the janitor; -1: none
+	char *path;                // of the tree, in the caller's view of the host; NULL: not unpacked to a directory
+	dev_t dev;
+	ino_t ino;
+};
+#define EXTRACTION_NONE {.control = -1}
+
+// Unpacks (or takes an earlier complete target) and returns when the tree is there. Call before any namespace is created. 0 or -1.
+int extraction_start(struct extraction *extraction, const struct extraction_request *request, struct fault *why);
+
+// An O_PATH descriptor of the tree, in the mount namespace of now; -1 with why.
+int extraction_open(const struct extraction *extraction, struct fault *why);
+
+// Tells the janitor to stay until the mount namespace of now is gone. staging: a directory on a tmpfs that will be mounted in it until its end, or -1.
+// 1: staging is watched and must stay mounted; 0: the janitor looks through /proc instead; -1 with why.
+int extraction_hand_over(struct extraction *extraction, int staging, struct fault *why);
+
+// Unpacks into an open empty directory, in this process; for memory. 0 or -1.
+int extraction_into(int dir, const struct extraction_request *request, struct fault *why);
+
+// Removes what killed runs left in our directories, in a background process, which is started only when there is something.
+void extraction_sweep(const struct dirs *dirs);

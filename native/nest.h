@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nests: directories on the host that hold one unpacked root filesystem, with a lock that tells whether somebody still uses it.
+//
+//   PREFIXXXXXXX/          mode 0700
+//       lock               flock(2)ed for as long as the nest is in use: "HOST\nMOUNT NAMESPACE\n"
+//       root/              the tree
+#pragma once
+#include <limits.h>
+#include <stdint.h>
+#include "fault.h"
+
+struct nest {
+	int parent, dir, lock;        // descriptors
+	char name[NAME_MAX + 1];
+};
+#define NEST_NONE {.parent = -1, .dir = -1, .lock = -1}
+
+// Makes a nest below parent (not taken over), locked from the moment at which its name can be seen. 0 or -1.
+int nest_make(struct nest *nest, int parent, const char *prefix, struct fault *why);
+
+// Notes the mount namespace that uses it, so that a sweep spares it even after its keeper was killed.
+void nest_note_namespace(int lock, uint64_t namespace);
+
+// Removes a nest: the tree, then the lock, then the directory, so that an interrupted removal can be finished by a sweep. 0 or -1.
+int nest_remove(struct nest *nest, struct fault *why);
+void nest_close(struct nest *nest);
+
+// Counts the nests below parent with that prefix that nobody uses any more, and removes them when told to.
+unsigned nest_sweep(int parent, const char *prefix, int remove);
+
+// Waits until nobody fills a nest with that prefix. 1: it had to wait; 0: there was none.
+int nest_wait(int parent, const char *prefix);
+
+// Whether any process we may look at is in that mount namespace (the inode number of /proc/PID/ns/mnt).
+int namespace_lives(uint64_t namespace);

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// The root filesystem: a base directory of the host, an optional staging tmpfs over it, the root in there, and the pivot.
+#include "rootfs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "loop.h"
+#include "mount_fault.h"
+#include "mounts.h"
+
+// Any directory will do: it is covered in our mount namespace only. A bare host may have nothing but /proc and /dev.
+static const char *const bases[] = {
+	"/tmp", "/run", "/var/tmp", "/mnt", "/srv", "/opt", "/home", "/usr", "/etc", "/var", "/sys", "/dev/shm", "/dev", "/proc/fs", "/proc/irq",
+};
+
+static int open_base(struct rootfs *rootfs, const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		rootfs->base = path;
+	return fd;
+}
+
+// The first directory that is there; `from` goes on after a base that could not be mounted on.
+static int next_base(struct rootfs *rootfs, size_t *from)
+{
+	size_t count = sizeof bases / sizeof bases[0];
+
+	while (*from < count) {
+		int fd = open_base(rootfs, bases[(*from)++]);
+		if (fd >= 0)
+			return fd;
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+int rootfs_stage(struct rootfs *rootfs, uint64_t size_bytes, struct fault *why)
+{
+	char data[64] = "mode=0700", path[FD_PATH_SIZE];
+	size_t from = 0;
+	int error = ENOENT;
+
+	if (size_bytes)
+		snprintf(data, sizeof data, "mode=0700,size=%llu", (unsigned long long)size_bytes);
+	for (;;) {
+		OWN_FD base = next_base(rootfs, &from);
+		if (base < 0)
+			break;
+		if (mount("bundler", fd_path(path, base), "tmpfs", MS_NOSUID | MS_NODEV, data) == 0) {
+			error = 0;
+			break;
+		}
+		error = errno;
+	}
+	if (error)
+		return mount_fault(why, error, "tmpfs", "mount a tmpfs to put the root together");
+	rootfs->staging = open(rootfs->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rootfs->staging < 0 || mkdirat(rootfs->staging, "root", 0755) < 0 || mkdirat(rootfs->staging, "files", 0700) < 0)
+		return fault(why, errno, "prepare the tmpfs on %s", rootfs->base);
+	return 0;
+}
+
+int rootfs_mountpoint(struct rootfs *rootfs, struct fault *why)
+{
+	size_t from = 0;
+	int fd;
+
+	if (rootfs->staging >= 0)
+		fd = openat(rootfs->staging, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	else if (rootfs->base)
+		fd = open_base(rootfs, rootfs->base);
+	else
+		fd = next_base(rootfs, &from);
+	if (fd >= 0)
+		return fd;
+	fault(why, errno, "find a directory to mount the root filesystem on");
+	return fault_hint(why, "make one: mkdir /tmp");
+}
+
+int rootfs_refresh(struct rootfs *rootfs, struct fault *why)
+{
+	int fd = rootfs_mountpoint(rootfs, why);
+
+	if (fd < 0)
+		return -1;
+	close_fd(&rootfs->fd);
+	rootfs->fd = fd;
+	return 0;
+}
+
+int rootfs_bind(struct rootfs *rootfs, int source, bool readonly, struct fault *why)
+{
+	OWN_FD mountpoint = rootfs_mountpoint(rootfs, why);
+	char from[FD_PATH_SIZE], to[FD_PATH_SIZE];
+
+	if (mountpoint < 0)
+		return -1;
+	// MS_REC: without it a directory with mounts that the host has locked is refused
+	if (mount(fd_path(from, source), fd_path(to, mountpoint), NULL, MS_BIND | MS_REC, NULL) < 0)
+		return mount_fault(why, errno, "bind", "mount the root filesystem's directory");
+	if (rootfs_refresh(rootfs, why) < 0)
+		return -1;
+	return mount_restrict(rootfs->fd, MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0), "/", why);
+}
+
+int rootfs_loop(struct rootfs *rootfs, int file, uint64_t offset, uint64_t size, struct fault *why)
+{
+	char device[32], to[FD_PATH_SIZE];
+	OWN_FD loop = loop_attach(file, offset, size, device, why);
+	OWN_FD mountpoint = loop < 0 ? -1 : rootfs_mountpoint(rootfs, why);
+
+	if (mountpoint < 0)
+		return -1;
+	if (mount(device, fd_path(to, mountpoint), "squashfs", MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+		return mount_fault(why, errno, "squashfs", "mount the image on %s", device);
+	return rootfs_refresh(rootfs, why);
+}
+
+int rootfs_protect(struct rootfs *rootfs, struct fault *why)
+{
+	return mount_restrict(rootfs->fd, MS_RDONLY, "/", why);
+}
+
+// pivot_root(".", ".") stacks the old root on the new one, from where it is detached (pivot_root(2)).
+static int enter_root(int fd)
+{
+	if (fchdir(fd) < 0)
+		return -1;
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH);
+	if (errno != EINVAL)
+		return -1;
+	return mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ? -1 : 0;
+}
+
+int rootfs_pivot(struct rootfs *rootfs, struct fault *why)
+{
+	if (rootfs->keep_staging) {
+		// the tmpfs becomes the namespace's root, and the container's root covers it for good
+		if (enter_root(rootfs->staging) < 0)
+			return mount_fault(why, errno, "move", "make the staging file system the root");
+		if (fchdir(rootfs->fd) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+			return mount_fault(why, errno, "move", "enter the root filesystem");
+	} else if (enter_root(rootfs->fd) < 0) {
+		return mount_fault(why, errno, "move", "enter the root filesystem");
+	}
+	if (chdir("/") < 0)
+		return fault(why, errno, "enter the root filesystem");
+	return 0;
+}
