@@ -9,7 +9,8 @@
 #include <unistd.h>
 #include "serve-parts.h"
 
-#define INSTEAD "or unpack instead: BUNDLER_DRIVER=extract"
+#define UNPACK "unpack instead: BUNDLER_DRIVER=extract"
+#define INSTEAD "or " UNPACK
 
 static int receive_status(int socket, struct fault *why)
 {
@@ -43,7 +44,7 @@ static int fail_open(struct fault *why, int error)
 	case EPERM:
 		return fault_hint(why, "a device cgroup denies it; start the surrounding container with --device /dev/fuse, %s", INSTEAD);
 	default:
-		return fault_hint(why, "%s", INSTEAD + 3);
+		return fault_hint(why, "%s", UNPACK);
 	}
 }
 
@@ -62,7 +63,7 @@ static int fail_mount(struct fault *why, int error, const char *target)
 	case EINVAL:
 		return fault_hint(why, "is the user mapped in this user namespace? see /proc/self/uid_map; %s", INSTEAD);
 	default:
-		return fault_hint(why, "%s", INSTEAD + 3);
+		return fault_hint(why, "%s", UNPACK);
 	}
 }
 
@@ -101,7 +102,7 @@ int serve_mount(int socket, const char *target, unsigned long ms_flags, struct f
 		return fail_mount(why, errno, target);
 	if (send_descriptor(owned, fuse) != 0) {
 		fault(why, errno, "hand the mount to the file server");
-		return fault_hint(why, "the server has ended; %s", INSTEAD + 3);
+		return fault_hint(why, "the server has ended; %s", UNPACK);
 	}
 	return 0;
 }
