@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
-import { FormatError } from '../format/format-error.ts';
+import { FormatError, NotBundleError } from '../format/format-error.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { type ReadAt, readAtDescriptor } from '../format/read-at.ts';
 import { findSection, readManifestBytes, readSections, type SectionTable } from '../format/sections.ts';
@@ -50,7 +50,7 @@ export async function openBundle(path: string): Promise<Opened> {
 async function identify(file: OpenFile): Promise<Opened> {
   const head = file.readAt(0, 4);
   if (startsAsSquashfs(head)) return { kind: 'image', file, superblock: readSuperblock(file.readAt, file.sizeBytes) };
-  if (!startsAsElf(head)) throw new FormatError('neither a bundle nor a squashfs image');
+  if (!startsAsElf(head)) throw new NotBundleError('neither a bundle nor a squashfs image');
   const table = readSections(file.readAt, file.sizeBytes);
   const section = findSection(table, 'manifest');
   if (section === undefined) throw new FormatError('damaged: it has no manifest section');
@@ -61,5 +61,6 @@ async function identify(file: OpenFile): Promise<Opened> {
 
 /** The same error with the file's name in front. */
 export function nameFile(error: FormatError, path: string): FormatError {
-  return new FormatError(`${path}: ${error.message}`, error.hint);
+  const Kind = error instanceof NotBundleError ? NotBundleError : FormatError;
+  return new Kind(`${path}: ${error.message}`, error.hint);
 }

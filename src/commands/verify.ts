@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { SectionVerdict } from '../bundle/verify.ts';
 import { exitStatus, explain, Failure } from '../failure.ts';
-import { FormatError } from '../format/format-error.ts';
+import { FormatError, NotBundleError } from '../format/format-error.ts';
 import { createReporter, type Reporter } from '../ui/reporter.ts';
 
 interface VerifyOptions {
@@ -55,7 +55,7 @@ async function verifyFile(path: string, reporter: Reporter, options: VerifyOptio
     opened.file.close();
     return { ok: sections.every((section) => section.ok), sections };
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
+    if (!(error instanceof FormatError) || error instanceof NotBundleError) throw error;
     return { ok: false, problem: error.message, sections: [] };
   }
 }

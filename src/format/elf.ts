@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { FormatError, TruncatedError } from './format-error.ts';
+import { FormatError, NotBundleError, TruncatedError } from './format-error.ts';
 import type { ReadAt } from './read-at.ts';
 
 const headerSizeBytes = 64;
@@ -26,7 +26,7 @@ export function startsAsElf(head: Uint8Array): boolean {
  */
 export function readElf(readAt: ReadAt): ElfFacts {
   const header = readAt(0, headerSizeBytes);
-  if (!startsAsElf(header)) throw new FormatError('not an ELF file');
+  if (!startsAsElf(header)) throw new NotBundleError('not an ELF file');
   if (header.length < headerSizeBytes) throw new TruncatedError('truncated: the file ends inside its first header');
   if (header[4] !== 2 || header[5] !== 1) throw new FormatError('not a 64-bit little-endian ELF file');
   const machine = header.readUInt16LE(18);

@@ -18,3 +18,6 @@ export class TruncatedError extends FormatError {
     super(message, 'download or copy the file again and compare its size with the original');
   }
 }
+
+/** The file is no bundle at all, as opposed to a damaged one. */
+export class NotBundleError extends FormatError {}

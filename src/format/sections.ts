@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readElf } from './elf.ts';
-import { FormatError, TruncatedError } from './format-error.ts';
+import { FormatError, NotBundleError, TruncatedError } from './format-error.ts';
 import { sha256 } from './hash-tree.ts';
 import type { ReadAt } from './read-at.ts';
 
@@ -170,7 +170,7 @@ export function readSections(readAt: ReadAt, fileSizeBytes: number): SectionTabl
   const elf = readElf(readAt);
   const tableOffset = alignToPage(elf.endOffset);
   if (fileSizeBytes === elf.endOffset) {
-    throw new FormatError('an ELF file without sections', 'a bundle is made with: bundler make IMAGE.sqsh');
+    throw new NotBundleError('an ELF file without sections', 'a bundle is made with: bundler make IMAGE.sqsh');
   }
   if (fileSizeBytes < tableOffset + pageSizeBytes) {
     throw new TruncatedError(

@@ -28,14 +28,13 @@ export async function runRole(facts: readonly Fact[], options: { show?: boolean 
   // A launcher that ends before it has read everything says why on stderr.
   request.on('error', () => {});
   request.end(Buffer.concat([handshake, frame(encodeFacts(facts))]));
-  const { code, signal } = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>(
-    (resolve, reject) => {
-      child.once('error', (error) =>
-        reject(new Failure(`cannot start the launcher ${findSelf()}: ${error.message}`, { cause: error })),
-      );
-      child.once('close', (closeCode, closeSignal) => resolve({ code: closeCode, signal: closeSignal }));
-    },
-  );
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
+    child.once('error', (error) =>
+      reject(new Failure(`cannot start the launcher ${findSelf()}: ${error.message}`, { cause: error })),
+    );
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  });
+  const { code, signal } = await ended.finally(forget);
   if (signal !== null) throw new Failure(`the launcher was ended by ${signal}`);
   if (code !== 0) throw readMessage(Buffer.concat(messages).toString('utf8'), code);
   return Buffer.concat(output);

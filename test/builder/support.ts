@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { sha256 } from '../../src/format/hash-tree.ts';
+import type { Manifest } from '../../src/format/manifest.ts';
 import { encodeTable, layOutSections } from '../../src/format/sections.ts';
 
 /** A 64-bit ELF file of exactly sizeBytes (at least 128): a header, filler, and one section header at its end. */
@@ -28,3 +29,35 @@ export function assembleBundle(elf: Buffer, contents: readonly { name: string; d
   encodeTable(table).copy(bytes, table.tableOffset);
   return bytes;
 }
+
+/** A manifest with something in every field. */
+export const sampleManifest: Manifest = {
+  manifestVersion: 1,
+  name: 'größe',
+  description: 'a sample\nof two lines',
+  provenance: { bundler: '0.1.0', source: 'sample.sqsh', createdSeconds: 1_700_000_000 },
+  image: {
+    compressor: 'zstd',
+    blockSizeBytes: 131072,
+    inodes: 7,
+    usedBytes: 4000,
+    sizeBytes: 4096,
+    digest: 'ab'.repeat(32),
+    unpackedBytes: 0,
+  },
+  rootfs: {
+    passwd: 'root:x:0:0::/root:/bin/sh\n',
+    group: '',
+    environment: 'A=b\n',
+    fstab: '',
+    osRelease: '',
+    loginDefs: '',
+    useradd: '',
+    rc: true,
+    rcProvenance: '',
+    shell: true,
+    debian: false,
+  },
+  config: { entrypoint: ['a'], cmd: [], env: ['X=y'], workdir: '/', user: '' },
+  options: { target: '', env: ['K=v=w'], rc: null, entrypoint: ['/bin/echo', 'x y'] },
+};
