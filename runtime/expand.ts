@@ -66,3 +66,11 @@ function closingBrace(text: Bytes, from: number): number {
   }
   throw new Failure(`cannot expand ${text}: a closing brace is missing`);
 }
+
+/** A path of the caller's, made absolute; cwd '' when the current directory has no name (deleted, or outside of the root). */
+export function absolutePath(path: Bytes, cwd: Bytes): Bytes {
+  if (path.startsWith('/')) return path;
+  if (cwd === '')
+    throw new Failure(`cannot find ${path}: the current directory has no name here`, 'give an absolute path');
+  return `${cwd === '/' ? '' : cwd}/${path}`;
+}

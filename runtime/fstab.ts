@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
 import { mountOptions, type Op } from '../src/format/plan.ts';
+import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
 
 /** One mount as fstab(5) writes it, with enroot's extensions. Paths are decoded. */
@@ -199,6 +200,5 @@ export function isBind(entry: FstabEntry): boolean {
 
 /** The source as an absolute path where it is one. */
 export function sourcePath(entry: FstabEntry, cwd: Bytes): Bytes {
-  if (!isBind(entry) || entry.source.startsWith('/')) return entry.source;
-  return `${cwd === '/' ? '' : cwd}/${entry.source}`;
+  return isBind(entry) ? absolutePath(entry.source, cwd) : entry.source;
 }

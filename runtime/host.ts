@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import type { Bytes } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import type { Fact } from '../src/format/wire.ts';
+import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { HostFacts, Limits, SourceKind } from './launch-input.ts';
 import { mountSources } from './mounts.ts';
@@ -23,8 +24,7 @@ export function readHost(
   const kinds: Record<Bytes, SourceKind> = Object.create(null);
   for (const path of mountSources(manifest, request, options)) kinds[path] = observer.lookAt(path);
   const needsLimits = probes.userns !== 'ok' || probes.mount !== 'ok';
-  const needsMemory =
-    probes.fuse !== 'ok' || options.action === 'verify' || request.env.BUNDLER_DRIVER === 'extract';
+  const needsMemory = probes.fuse !== 'ok' || options.action === 'verify' || request.env.BUNDLER_DRIVER === 'extract';
   return {
     probes,
     kinds,
@@ -61,7 +61,7 @@ function readFiles(observer: Observer, request: Request, options: Options): Reco
   const files: Record<Bytes, Bytes> = Object.create(null);
   const read = (option: string, path: Bytes) => {
     try {
-      files[path] = observer.readFileOrThrow(posix.resolve(request.cwd, path));
+      files[path] = observer.readFileOrThrow(callersPath(absolutePath(path, request.cwd), request.pid));
     } catch (error) {
       throw new Failure(`--${option} ${printable(path)}: ${describe(error)}`);
     }
@@ -69,6 +69,13 @@ function readFiles(observer: Observer, request: Request, options: Options): Reco
   if (options.rc !== null) read('rc', options.rc);
   for (const path of options.envFiles) read('env-file', path);
   return files;
+}
+
+/** Names of open descriptors (`--rc <(..)`) mean the caller's, which this process does not have: proc(5), /proc/PID/fd. */
+export function callersPath(path: Bytes, pid: number): Bytes {
+  const standard = ['/dev/stdin', '/dev/stdout', '/dev/stderr'].indexOf(path);
+  const fd = standard >= 0 ? String(standard) : /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1];
+  return fd === undefined ? path : `/proc/${pid}/fd/${fd}`;
 }
 
 /** The kernel's word for a failed file operation, without the path that Node adds. */

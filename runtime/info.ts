@@ -50,10 +50,19 @@ export function describeBundle(manifest: Manifest, request: Request): Info {
             inodes: image.inodes,
             digest: image.digest,
           },
-    targetDirectory: expandTarget(options.target || `\${PWD}/${manifest.name}`, request),
+    targetDirectory: describeTarget(options.target || `\${PWD}/${manifest.name}`, request),
     cacheDirectory: request.cacheDir,
     runtimeFrom: request.runtimeFrom,
   };
+}
+
+/** As it would be used here and now; as it was written where it cannot be expanded. */
+function describeTarget(text: Bytes, request: Request): Bytes {
+  try {
+    return expandTarget(text, request);
+  } catch {
+    return text;
+  }
 }
 
 export function writeInfo(info: Info): Bytes {

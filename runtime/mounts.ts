@@ -36,7 +36,7 @@ export interface PlannedMount {
 export function collectMounts(manifest: Manifest, request: Request, options: Options): PlannedMount[] {
   const text = substitute(manifest.rootfs?.fstab ?? '', request.env);
   const all = [
-    ...label('image', parseFstab(text, "the image's /etc/fstab")),
+    ...label('image', parseFstab(text, "the image's /etc/fstab").filter(isForContainers)),
     ...label('system', parseFstab(systemMounts, 'the system mounts')),
     ...label('config', parseFstab(configMounts, 'the configuration mounts')),
     ...label('user', options.mounts.map(parseMountSpec)),
@@ -89,6 +89,11 @@ function mountpointKind(options: number, kind: SourceKind | undefined): 'dir' | 
   if (!(options & mountOptions.createAuto)) return 'none';
   if (kind === undefined || kind === 'dir') return 'dir';
   return kind === 'file' ? 'file' : 'none';
+}
+
+/** Lines that mount(8) -a would pass over are meant for a booting machine. */
+function isForContainers({ type, options }: FstabEntry): boolean {
+  return type !== 'swap' && !options.includes('noauto');
 }
 
 function label(from: PlannedMount['from'], entries: readonly FstabEntry[]): PlannedMount[] {

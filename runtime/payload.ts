@@ -3,7 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import type { ImageFacts } from '../src/format/manifest.ts';
 import { extractFlags } from '../src/format/plan.ts';
 import { explainFuse, explainNamespaces, explainOverlay, readFailure } from './causes.ts';
-import { expandPath } from './expand.ts';
+import { absolutePath, expandPath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { LaunchInput } from './launch-input.ts';
 import type { Request } from './request.ts';
@@ -67,10 +67,11 @@ export function neededBytes(image: ImageFacts): number {
 
 /** Where --keep and --extract put the image when nothing else is said; an absolute path. */
 export function expandTarget(text: Bytes, request: Request): Bytes {
-  const path = expandPath(text, (name) => (name === 'PWD' ? request.cwd : request.env[name]));
+  const path = expandPath(text, (name) =>
+    name === 'PWD' ? absolutePath('.', request.cwd).replace(/\/\.$/, '') : request.env[name],
+  );
   if (path === '') throw new Failure(`the target directory ${text} is empty when its variables are filled in`);
-  const absolute = path.startsWith('/') ? path : `${request.cwd === '/' ? '' : request.cwd}/${path}`;
-  return absolute.replace(/\/+$/, '') || '/';
+  return absolutePath(path, request.cwd).replace(/\/+$/, '') || '/';
 }
 
 export function placesQuestion(image: ImageFacts): string {

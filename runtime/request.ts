@@ -25,6 +25,8 @@ export interface Request {
   readonly cacheDir: Bytes;
   readonly runtimeFrom: string;
   readonly cpus: number;
+  /** The process that the user started. */
+  readonly pid: number;
 }
 
 export interface Section {
@@ -66,6 +68,7 @@ export function readRequest(facts: readonly Fact[]): { request: Request; manifes
     cacheDir: text('cache-dir'),
     runtimeFrom: text('runtime-from'),
     cpus: number('cpus'),
+    pid: number('pid'),
   };
   return { request, manifest: text('manifest') };
 }

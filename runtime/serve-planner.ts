@@ -6,6 +6,7 @@ import type { Manifest } from '../src/format/manifest.ts';
 import type { Plan } from '../src/format/plan.ts';
 import { type Fact, type Reply, WireError } from '../src/format/wire.ts';
 import { readFacts, writeReply } from './channel.ts';
+import { absolutePath } from './expand.ts';
 import { Failure, ownFailureStatus, UsageFailure } from './failure.ts';
 import { usageLine, writeHelp } from './help.ts';
 import { describe, readHost } from './host.ts';
@@ -104,7 +105,7 @@ function writeLaunch(input: LaunchInput, plan: Plan, observer: Observer): Bytes 
 function writeTrace(path: Bytes, request: Request, text: Bytes): void {
   try {
     // It shows the environment, so it is for its owner only.
-    writeFileSync(toBuffer(posix.resolve(request.cwd, path)), toBuffer(text), { mode: 0o600 });
+    writeFileSync(toBuffer(absolutePath(path, request.cwd)), toBuffer(text), { mode: 0o600 });
   } catch (error) {
     throw new Failure(`BUNDLER_TRACE_PLAN=${path}: ${describe(error)}`);
   }
