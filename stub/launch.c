@@ -100,8 +100,8 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		if (runtime_get(carrier, &runtime, again, &why) || planner_start(carrier, &runtime, &planner, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
 		int failed = tell_planner(bundle, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
-		// One that closed its end without a word is ending by itself: its own status says why, ours would not.
-		int crashed = failed && !why.error && !strcmp(why.text, "closed");
+		// One that closed its end before its reply was complete is ending by itself: its own status says why, ours would not.
+		int crashed = failed && ((!why.error && !strcmp(why.text, "closed")) || why.error == EIO);
 		status = crashed ? planner_reap(&planner) : planner_end(&planner);
 		if (!failed)
 			break;

@@ -11,9 +11,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { STATUS_NO_EXEC = 121, ERRORS_SHOWN = 16384 };
+enum { STATUS_NO_EXEC = 121, ERRORS_SHOWN = 16384, PATIENCE_MS = 2000 };
 
 // What the child tells before its exec; read to the end of file by the parent, so that it also tells when the exec is done.
 struct report { char from[16], dir[4096]; struct fault why; int failed; };
@@ -104,7 +105,7 @@ int planner_start(const struct bundle *bundle, struct runtime *runtime, struct p
 	return told ? -1 : fault(why, 0, "mount the runtime: the process that did it died");
 }
 
-int planner_reap(struct planner *planner)
+static int collect(struct planner *planner)
 {
 	close_fd(&planner->request);
 	close_fd(&planner->reply);
@@ -113,11 +114,24 @@ int planner_reap(struct planner *planner)
 	return status;
 }
 
+int planner_reap(struct planner *planner)
+{
+	// Looking without waiting (WNOWAIT leaves the status): one that closed its pipe but does not end is killed.
+	for (int waited_ms = 0; waited_ms < PATIENCE_MS; waited_ms++) {
+		siginfo_t info = { 0 };
+		struct timespec millisecond = { 0, 1000000 };
+		if (waitid(P_PID, (id_t)planner->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid)
+			return collect(planner);
+		nanosleep(&millisecond, NULL);
+	}
+	return planner_end(planner);
+}
+
 int planner_end(struct planner *planner)
 {
 	// It has nothing left to do once its reply is here, and Node's own way out would cost milliseconds.
 	kill(planner->pid, SIGKILL);
-	return planner_reap(planner);
+	return collect(planner);
 }
 
 int planner_could_not_run(int status)

@@ -17,7 +17,7 @@ struct planner {
 int planner_start(const struct bundle *bundle, struct runtime *runtime, struct planner *planner, struct fault *why);
 // Kills it if it still runs, and reaps it. Its wait status, or -1 when unknown.
 int planner_end(struct planner *planner);
-// Only reaps it, for one that is ending by itself.
+// The same for one that is ending by itself: it is given two seconds to do so.
 int planner_reap(struct planner *planner);
 // Whether a wait status looks like a runtime that could not be executed as it should: damaged or vanished files.
 int planner_could_not_run(int status);
