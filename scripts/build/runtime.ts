@@ -2,6 +2,7 @@
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { sealLoader } from '../seal-loader.ts';
 import { collectLibraries, findLoader } from './libraries.ts';
+import { fixedSeed } from './node.ts';
 import { sampleLaunch } from './sample-launch.ts';
 import { buildDir, root, run, runStep } from './step.ts';
 
@@ -70,7 +71,7 @@ function warmCodeCache(node: string, planner: string): { script: string; data: s
     mkdirSync(dir, { recursive: true });
     writeFileSync(result.script, `(function(exports,require,module){${readFileSync(planner, 'utf8')}\n})`);
     writeFileSync(`${dir}launch`, sampleLaunch());
-    run(node, [warm, result.script, result.data, `${dir}launch`, `${dir}reply`]);
+    run(node, [fixedSeed, warm, result.script, result.data, `${dir}launch`, `${dir}reply`]);
     for (const path of Object.values(result)) chmodSync(path, 0o644);
   });
   return result;
