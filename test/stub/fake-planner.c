@@ -207,6 +207,8 @@ int main(int argc, char **argv)
 		plan();
 	else if (!strcmp(what, "garbage"))
 		put("\11garbage", 8), send_out();
+	else if (!strcmp(what, "newer"))
+		put("\3\143\0\0\0\0\0\0\0", 9), send_out();
 	else if (!strcmp(what, "huge"))
 		return write(1, "\377\377\377\377", 4) != 4;
 	else if (!strcmp(what, "half"))
