@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -25,6 +26,8 @@ struct run {
 	const struct plan *plan;
 	int exe;
 	mode_t umask;                       // the user's; ours is 0 while we create
+	int parent_death_signal;            // the user's (PR_SET_PDEATHSIG); a new user namespace clears it
+	pid_t parent;
 	struct serve_entry *entry;
 	size_t entry_count;
 	int server;                         // socket of the file server
@@ -306,12 +309,23 @@ static void print_warning(const struct plan_field *text)
 	}
 }
 
+// What obeying the plan changed in the process, as it was.
+static void restore_process(const struct run *run)
+{
+	umask(run->umask);
+	if (run->parent_death_signal == 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, run->parent_death_signal, 0, 0, 0);
+	if (getppid() != run->parent)
+		raise(run->parent_death_signal);   // it died while the setting was away
+}
+
 _Noreturn static void become_command(struct run *run, const struct plan_op *op)
 {
 	struct fault why;
 	int status;
 
-	umask(run->umask);
+	restore_process(run);
 	status = exec_command(op->field[0].list, run->env, op->field[1].data, &why);
 	fault_die(&why, status);
 }
@@ -401,13 +415,15 @@ int plan_run(const struct plan *plan, int exe_fd)
 	run.mounts = calloc(plan->count + 1, sizeof *run.mounts);
 	if (!run.entry || !run.mounts)
 		die(ENOMEM, "obey the launch plan");
+	run.parent = getppid();
+	prctl(PR_GET_PDEATHSIG, &run.parent_death_signal, 0, 0, 0);
 	run.umask = umask(0);
 	for (size_t i = 0; i < plan->count; i++) {
 		const struct plan_op *op = &plan->op[i];
 		if (obey(&run, i, &why) < 0)
 			fault_die(&why, EXIT_OWN_FAILURE);
 		if (op->code == OP_EXIT) {
-			umask(run.umask);
+			restore_process(&run);
 			print_bytes(STDOUT_FILENO, &op->field[1]);
 			print_bytes(STDERR_FILENO, &op->field[2]);
 			return (int)op->field[0].number;

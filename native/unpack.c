@@ -3,68 +3,13 @@
 #include "unpack.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include "extract.h"
+#include "extract_inside.h"
 #include "image.h"
 
-enum { CACHE_BYTES = 32 << 20, MAX_DEPTH = 512 };
-
-struct measure {
-	struct image_reader *reader;
-	unsigned char *seen;      // a bit an inode: hard links count once
-	uint32_t inodes;
-	uint64_t bytes, entries;
-	unsigned depth;
-};
-
-static int measure_entry(void *arg, const char *name, size_t size, uint64_t ref, uint32_t type, uint64_t next)
-{
-	struct measure *measure = arg;
-	struct image_node node;
-
-	(void)name, (void)size, (void)next;
-	measure->entries++;
-	if ((type & S_IFMT) == S_IFDIR) {
-		// deeper or longer than any real image: extraction itself will judge it
-		if (measure->depth >= MAX_DEPTH || measure->entries > (uint64_t)measure->inodes * 4 + 1024)
-			return 0;
-		measure->depth++;
-		image_list(measure->reader, ref, 0, measure_entry, measure);
-		measure->depth--;
-	} else if ((type & S_IFMT) == S_IFREG && image_stat(measure->reader, ref, &node) == 0) {
-		if (node.links > 1 && node.number <= measure->inodes) {
-			unsigned char bit = (unsigned char)(1u << node.number % 8), *byte = &measure->seen[node.number / 8];
-			if (*byte & bit)
-				return 0;
-			*byte |= bit;
-		}
-		measure->bytes += (node.size + 4095) & ~UINT64_C(4095);
-	}
-	return 0;
-}
-
-// Bytes and entries that the whole image takes on a file system with blocks of 4 KiB; 0 when memory is out.
-static void measure_image(struct image *image, uint64_t *bytes, uint64_t *entries)
-{
-	struct image_facts facts;
-	struct measure measure = {.bytes = 0};
-
-	image_describe(image, &facts);
-	measure.inodes = facts.inodes;
-	measure.seen = calloc(facts.inodes / 8 + 1, 1);
-	measure.reader = image_reader_new(image);
-	if (measure.seen && measure.reader)
-		image_list(measure.reader, image_root(image), 0, measure_entry, &measure);
-	*bytes = measure.bytes;
-	*entries = measure.entries;
-	if (measure.reader)
-		image_reader_free(measure.reader);
-	free(measure.seen);
-}
+enum { CACHE_BYTES = 32 << 20, BLOCK_BYTES = 4096 };
 
 static int fault_space(struct fault *why, int error, const char *place, uint64_t need, uint64_t available)
 {
@@ -76,21 +21,24 @@ static int check_space(struct image *image, int dir, const char *place, uint64_t
 {
 	struct image_facts facts;
 	struct statvfs disk;
-	uint64_t entries, available;
+	uint64_t available;
+	int error = measure_image(image, need);
 
+	if (error < 0)
+		return fault(why, -error, "read the image's directories");
 	image_describe(image, &facts);
-	measure_image(image, need, &entries);
+	*need += (uint64_t)facts.inodes * BLOCK_BYTES;   // what half filled blocks and directories take
 	if (fstatvfs(dir, &disk) < 0 || disk.f_blocks == 0)
 		return 0;
 	available = (uint64_t)disk.f_bavail * disk.f_frsize;
 	// more than any compressor saves on real data: the files have holes, whose size says nothing
-	if (*need > facts.bytes_used * 64)
+	if (*need > facts.bytes_used * 64 + (uint64_t)facts.inodes * BLOCK_BYTES)
 		return 0;
 	if (*need > available)
 		return fault_space(why, ENOSPC, place, *need, available);
-	if (disk.f_files > 0 && disk.f_favail > 0 && entries > disk.f_favail)
-		return fault(why, ENOSPC, "unpack the image in %s: it needs %llu inodes, and %llu are free", place,
-			(unsigned long long)entries, (unsigned long long)disk.f_favail);
+	if (disk.f_files > 0 && disk.f_favail > 0 && facts.inodes > disk.f_favail)
+		return fault(why, ENOSPC, "unpack the image in %s: it needs %u inodes, and %llu are free", place,
+			facts.inodes, (unsigned long long)disk.f_favail);
 	return 0;
 }
 
