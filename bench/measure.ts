@@ -47,7 +47,18 @@ function timeRun(repository: string): string {
   const program = path.join(repository, 'build/bench/time-run');
   if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs) {
     mkdirSync(path.dirname(program), { recursive: true });
-    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', program, source]);
+    execFileSync('gcc', [
+      '-std=gnu17',
+      '-D_GNU_SOURCE',
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-static',
+      '-o',
+      program,
+      source,
+    ]);
   }
   timer = program;
   return program;
@@ -58,20 +69,42 @@ export function measureOnce(repository: string, subject: Subject, setting: Setti
   subject.before?.();
   const isRoot = process.getuid?.() === 0;
   const uid = isRoot && !subject.asRoot ? setting.uid : -1;
-  const env = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: setting.home, USER: 'bench', TERM: 'dumb', ...subject.env };
-  const ran = spawnSync(timeRun(repository), [String(uid), ...subject.argv], { env, cwd: setting.work, encoding: 'utf8', timeout: 120_000 });
-  if (ran.status !== 0) throw new Error(`${subject.name}: status ${ran.status ?? ran.signal}: ${ran.stderr.trim().split('\n').slice(-3).join(' / ')}`);
+  const env = {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: setting.home,
+    USER: 'bench',
+    TERM: 'dumb',
+    ...subject.env,
+  };
+  const ran = spawnSync(timeRun(repository), [String(uid), ...subject.argv], {
+    env,
+    cwd: setting.work,
+    encoding: 'utf8',
+    timeout: 120_000,
+  });
+  if (ran.status !== 0)
+    throw new Error(
+      `${subject.name}: status ${ran.status ?? ran.signal}: ${ran.stderr.trim().split('\n').slice(-3).join(' / ')}`,
+    );
   return Number(ran.stdout) / 1e6;
 }
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+  return sorted.length % 2
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
 /** Measures all subjects in rounds (A B C, A B C ..), so that a slow moment of the machine hits all alike. One round before warms up. */
-export function measureRounds(repository: string, subjects: readonly Subject[], rounds: number, setting: Setting, progress: (text: string) => void): (Row | Absent)[] {
+export function measureRounds(
+  repository: string,
+  subjects: readonly Subject[],
+  rounds: number,
+  setting: Setting,
+  progress: (text: string) => void,
+): (Row | Absent)[] {
   const samples = new Map<string, number[]>();
   const failed = new Map<string, string>();
   for (let round = -1; round < rounds; round++) {

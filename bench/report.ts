@@ -18,8 +18,18 @@ export const targets: readonly Target[] = [
   { what: 'later starts against node -e 0', row: 'bundle', against: 'node -e 0', atMost: 1.8 },
   { what: 'np image against a 1 MiB image', row: 'bundle', against: 'bundle, 1 MiB image', atMost: 1.2 },
   { what: 'first start ever against node -e 0', row: 'bundle, first start ever', against: 'node -e 0', atMost: 15 },
-  { what: 'make against cp + openssl dgst (disk)', row: 'bundler make, disk', against: 'cp + openssl dgst, disk', atMost: 1.5 },
-  { what: 'make against cp + openssl dgst (tmpfs)', row: 'bundler make, tmpfs', against: 'cp + openssl dgst, tmpfs', atMost: 1.5 },
+  {
+    what: 'make against cp + openssl dgst (disk)',
+    row: 'bundler make, disk',
+    against: 'cp + openssl dgst, disk',
+    atMost: 1.5,
+  },
+  {
+    what: 'make against cp + openssl dgst (tmpfs)',
+    row: 'bundler make, tmpfs',
+    against: 'cp + openssl dgst, tmpfs',
+    atMost: 1.5,
+  },
 ];
 
 export function judge(rows: readonly (Row | Absent)[]): Verdict[] {
@@ -45,14 +55,23 @@ export function formatTable(title: string, rows: readonly (Row | Absent)[], refe
       lines.push(`${row.name.padEnd(width)}  absent: ${row.absent}`);
       continue;
     }
-    const cells = [row.medianMs.toFixed(1).padStart(9), row.minMs.toFixed(1).padStart(7), row.maxMs.toFixed(1).padStart(7)];
-    lines.push(`${row.name.padEnd(width)}  ${cells.join(' ')} ${(base ? (row.medianMs / base).toFixed(2) : '').padStart(7)}`);
+    const cells = [
+      row.medianMs.toFixed(1).padStart(9),
+      row.minMs.toFixed(1).padStart(7),
+      row.maxMs.toFixed(1).padStart(7),
+    ];
+    lines.push(
+      `${row.name.padEnd(width)}  ${cells.join(' ')} ${(base ? (row.medianMs / base).toFixed(2) : '').padStart(7)}`,
+    );
   }
   return lines.join('\n');
 }
 
 export function formatVerdicts(verdicts: readonly Verdict[]): string {
   return verdicts
-    .map(({ what, ratio, atMost, met }) => `${ratio === null ? 'not measured' : met ? 'met   ' : 'MISSED'}  ${what}: ${ratio === null ? 'a row is absent' : ratio.toFixed(2)} (at most ${atMost})`)
+    .map(
+      ({ what, ratio, atMost, met }) =>
+        `${ratio === null ? 'not measured' : met ? 'met   ' : 'MISSED'}  ${what}: ${ratio === null ? 'a row is absent' : ratio.toFixed(2)} (at most ${atMost})`,
+    )
     .join('\n');
 }

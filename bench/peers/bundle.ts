@@ -8,7 +8,11 @@ import type { Peer } from './peer.ts';
 
 /** This project: later starts, the first start ever, and a small image beside the big one. */
 export const bundlePeer: Peer = (setting) => {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: setting.home, BUNDLER_CACHE_DIR: path.join(setting.work, 'cache-make') };
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: setting.home,
+    BUNDLER_CACHE_DIR: path.join(setting.work, 'cache-make'),
+  };
   const make = (name: string, image: string): string => {
     const file = path.join(setting.work, name);
     execFileSync(setting.bundler, ['make', '-q', '-o', file, image], { env });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { findCommand, type Peer, withCommands } from './peer.ts';
 import { giveToUser } from '../setting.ts';
+import { type Peer, withCommands } from './peer.ts';
 
 /** bubblewrap on an unpacked directory, and the usual pipeline around it: mount by squashfuse, run, unmount. */
 export const bwrapPeer: Peer = (setting) => {
@@ -10,15 +10,23 @@ export const bwrapPeer: Peer = (setting) => {
   const onDirectory = withCommands('bwrap, directory', ['bwrap'], () => [
     { name: 'bwrap, directory', argv: ['bwrap', '--ro-bind', setting.root, '/', ...inside.split(' ')] },
   ]);
-  const onImage = withCommands('squashfuse_ll + bwrap', ['bwrap', 'squashfuse_ll'], () => {
-    const unmount = findCommand('fusermount3') ?? findCommand('fusermount');
-    if (!unmount) throw new Error('not installed: fusermount');
+  const onImage = withCommands('squashfuse_ll + bwrap', ['bwrap', 'squashfuse_ll', 'unshare'], () => {
     const mountpoint = path.join(setting.work, 'squashfuse');
     mkdirSync(mountpoint);
     giveToUser(mountpoint);
     const script = path.join(setting.work, 'squashfuse-bwrap');
-    writeFileSync(script, `#!/bin/sh\nsquashfuse_ll ${setting.image} ${mountpoint} || exit\nbwrap --ro-bind ${mountpoint} / ${inside}\nstatus=$?\n${unmount} -u ${mountpoint}\nexit $status\n`, { mode: 0o755 });
-    return [{ name: 'squashfuse_ll + bwrap', argv: [script] }];
+    const lines = [
+      '#!/bin/sh',
+      `squashfuse_ll ${setting.image} ${mountpoint} || exit`,
+      `bwrap --ro-bind ${mountpoint} / ${inside}`,
+      'status=$?',
+      `umount ${mountpoint}`,
+      'exit $status',
+      '',
+    ];
+    writeFileSync(script, lines.join('\n'), { mode: 0o755 });
+    // In namespaces of its own, because fusermount wants an account with a name.
+    return [{ name: 'squashfuse_ll + bwrap', argv: ['unshare', '--user', '--map-root-user', '--mount', script] }];
   });
   return [...onDirectory, ...onImage];
 };

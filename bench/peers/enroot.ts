@@ -10,6 +10,8 @@ export const enrootPeer: Peer = (setting) =>
     const store = path.join(setting.work, 'enroot');
     mkdirSync(store);
     giveToUser(store);
-    const env = Object.fromEntries(['DATA', 'CACHE', 'RUNTIME', 'TEMP'].map((what) => [`ENROOT_${what}_PATH`, path.join(store, what)]));
+    const env = Object.fromEntries(
+      ['DATA', 'CACHE', 'RUNTIME', 'TEMP'].map((what) => [`ENROOT_${what}_PATH`, path.join(store, what)]),
+    );
     return [{ name: 'enroot start, squashfs', argv: ['enroot', 'start', setting.image, 'true'], env }];
   });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { giveToUser } from '../setting.ts';
 import type { Subject } from '../measure.ts';
+import { giveToUser } from '../setting.ts';
 import { type Peer, withCommands } from './peer.ts';
 
 /** `make` beside a copy and one hash of the same file, on a disk and on tmpfs. */
@@ -16,7 +16,11 @@ export const makePeer: Peer = (setting) =>
       const copy = path.join(dir, 'copy');
       const made = path.join(dir, 'made.run');
       return [
-        { name: `cp + openssl dgst, ${what}`, argv: ['sh', '-c', 'cp "$0" "$1" && openssl dgst -sha256 "$1"', setting.image, copy], before: () => rmSync(copy, { force: true }) },
+        {
+          name: `cp + openssl dgst, ${what}`,
+          argv: ['sh', '-c', 'cp "$0" "$1" && openssl dgst -sha256 "$1"', setting.image, copy],
+          before: () => rmSync(copy, { force: true }),
+        },
         {
           name: `bundler make, ${what}`,
           argv: [setting.bundler, 'make', '-q', '-o', made, setting.image],

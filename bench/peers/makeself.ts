@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync, existsSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { giveToUser } from '../setting.ts';
 import { type Peer, withCommands } from './peer.ts';
@@ -10,10 +10,18 @@ export const makeselfPeer: Peer = (setting) =>
   withCommands('makeself (zstd)', ['makeself', 'zstd', 'unshare'], () => {
     const tree = path.join(setting.work, 'makeself');
     mkdirSync(tree);
-    writeFileSync(path.join(tree, 'start'), '#!/bin/sh\nexec unshare --user --map-root-user --mount --root=root "$@"\n', { mode: 0o755 });
-    symlinkSync(setting.root, path.join(tree, 'root'));
+    writeFileSync(
+      path.join(tree, 'start'),
+      '#!/bin/sh\nexec unshare --user --map-root-user --mount --root=root "$@"\n',
+      { mode: 0o755 },
+    );
+    execFileSync('cp', ['-al', setting.root, path.join(tree, 'root')]);
     const file = path.join(setting.work, 'makeself.run');
-    execFileSync('makeself', ['--zstd', '--complevel', '3', '--follow', '--nox11', '--nomd5', '--nocrc', '--noprogress', tree, file, 'np', './start'], { stdio: 'pipe' });
+    execFileSync(
+      'makeself',
+      ['--zstd', '--complevel', '3', '--nox11', '--nomd5', '--nocrc', '--noprogress', tree, file, 'np', './start'],
+      { stdio: ['ignore', 'ignore', 'pipe'], maxBuffer: 1 << 28 },
+    );
     const temporary = path.join(existsSync('/dev/shm') ? '/dev/shm' : setting.work, `bundler-bench-${process.pid}`);
     mkdirSync(temporary);
     giveToUser(temporary);

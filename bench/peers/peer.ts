@@ -12,12 +12,18 @@ export function findCommand(name: string): string | undefined {
 }
 
 /** The peer, or a row that names it as absent when one of its commands is not installed. */
-export function withCommands(name: string, commands: readonly string[], setUp: () => (Subject | Absent)[]): (Subject | Absent)[] {
+export function withCommands(
+  name: string,
+  commands: readonly string[],
+  setUp: () => (Subject | Absent)[],
+): (Subject | Absent)[] {
   const lacking = commands.filter((command) => !findCommand(command));
   if (lacking.length > 0) return [{ name, absent: `not installed: ${lacking.join(', ')}` }];
   try {
     return setUp();
   } catch (error) {
-    return [{ name, absent: (error instanceof Error ? error.message : String(error)).trim().split('\n').slice(-1).join('') }];
+    return [
+      { name, absent: (error instanceof Error ? error.message : String(error)).trim().split('\n').slice(-1).join('') },
+    ];
   }
 }

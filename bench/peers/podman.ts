@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { isRoot } from '../setting.ts';
@@ -8,22 +8,27 @@ import { type Peer, withCommands } from './peer.ts';
 /** podman with stores of its own, so that nothing of the machine's is touched. Rootful, as a rootless one needs an account with subordinate ids. */
 export const podmanPeer: Peer = (setting) =>
   withCommands('podman run', ['podman', 'tar'], () => {
-    const store = path.join(setting.work, 'podman');
-    mkdirSync(store);
-    const global = ['--root', `${store}/root`, '--runroot', `${store}/run`, '--tmpdir', `${store}/tmp`, '--cgroup-manager=cgroupfs', '--events-backend=none'];
-    const drivers = ['overlay', 'vfs'];
-    for (const driver of drivers) {
-      const options = [...global, '--storage-driver', driver];
-      const run = ['podman', ...options, 'run', '--rm', '--network=none', '--cgroups=disabled', '--log-driver=none', 'localhost/np', '/bin/true'];
+    const problems: string[] = [];
+    // podman's default limits are higher than what a confined root may set.
+    const limits = ['--ulimit=nofile=1024:1024', '--ulimit=nproc=1024:1024'];
+    for (const driver of ['overlay', 'vfs']) {
+      const store = path.join(setting.work, `podman-${driver}`);
+      mkdirSync(store);
+      const places = ['--root', `${store}/root`, '--runroot', `${store}/run`, '--tmpdir', `${store}/tmp`];
+      const options = [...places, '--cgroup-manager=cgroupfs', '--events-backend=none', '--storage-driver', driver];
+      const run = ['podman', ...options, 'run', '--rm', '--network=none', '--log-driver=none', ...limits];
+      const argv = [...run, 'localhost/np', '/bin/true'];
+      // podman leaves its store mounted on itself.
+      const tearDown = (): void => void spawnSync('umount', ['-l', `${store}/root/${driver}`], { stdio: 'ignore' });
       try {
-        execFileSync('sh', ['-c', 'tar -C "$0" -cf - . | podman "$@" import -q - localhost/np', setting.root, ...options], { stdio: 'pipe' });
-        const [command = '', ...args] = run;
-        execFileSync(command, args, { stdio: 'pipe' });
-        const tearDown = (): void => void execFileSync('podman', [...options, 'rmi', '-af'], { stdio: 'pipe' });
-        return [{ name: `podman run (${isRoot ? 'rootful' : 'rootless'}, ${driver})`, argv: run, asRoot: true, tearDown }];
+        const script = 'tar -C "$0" -cf - . | podman "$@" import -q - localhost/np';
+        execFileSync('sh', ['-c', script, setting.root, ...options], { stdio: 'pipe' });
+        execFileSync('podman', argv.slice(1), { stdio: 'pipe' });
+        return [{ name: `podman run (${isRoot ? 'rootful' : 'rootless'}, ${driver})`, argv, asRoot: true, tearDown }];
       } catch (error) {
-        if (driver === drivers.at(-1)) throw error;
+        tearDown();
+        problems.push(`${driver}: ${String(error).trim().split('\n').slice(-1).join('')}`);
       }
     }
-    return [];
+    throw new Error(problems.join('; '));
   });

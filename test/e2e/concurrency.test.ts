@@ -18,26 +18,39 @@ function runtimesOf(user: User): string[] {
 
 function runtimeFiles(user: User): string[] {
   const dir = path.join(cacheOf(user), runtimesOf(user)[0] ?? 'none');
-  return readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name));
 }
 
 describe('simultaneous starts', () => {
-  e2e('100 first starts by one user with an empty cache all succeed and unpack the runtime once', async () => {
-    const user = freshUser();
-    const file = makeBundle('busybox');
-    const runs = await Promise.all(Array.from({ length: 100 }, (_, i) => run([file, 'echo', String(i)], { user, timeoutMs: 110_000 })));
-    expect(runs.map((ran) => `${ran.status} ${ran.stdout.trim()} ${ran.stderr}`)).toEqual(runs.map((_, i) => `0 ${i} `));
-    expect(runtimesOf(user)).toHaveLength(1);
-    expect(readdirSync(cacheOf(user)).filter((name) => name.startsWith('tmp-'))).toEqual([]);
-    // Unpacked once: all files are of one unpacking, one inode each, in one directory.
-    const births = runtimeFiles(user).map((name) => statSync(name).birthtimeMs);
-    expect(Math.max(...births) - Math.min(...births)).toBeLessThan(20_000);
-    await untilAllEnded(user);
-  }, 120_000);
+  e2e(
+    '100 first starts by one user with an empty cache all succeed and unpack the runtime once',
+    async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const runs = await Promise.all(
+        Array.from({ length: 100 }, (_, i) => run([file, 'echo', String(i)], { user, timeoutMs: 110_000 })),
+      );
+      expect(runs.map((ran) => `${ran.status} ${ran.stdout.trim()} ${ran.stderr}`)).toEqual(
+        runs.map((_, i) => `0 ${i} `),
+      );
+      expect(runtimesOf(user)).toHaveLength(1);
+      expect(readdirSync(cacheOf(user)).filter((name) => name.startsWith('tmp-'))).toEqual([]);
+      // Unpacked once: all files are of one unpacking, one inode each, in one directory.
+      const births = runtimeFiles(user).map((name) => statSync(name).birthtimeMs);
+      expect(Math.max(...births) - Math.min(...births)).toBeLessThan(20_000);
+      await untilAllEnded(user);
+    },
+    120_000,
+  );
 
   e2e('of two bundles with the same runtime share one cache', async () => {
     const user = freshUser();
-    const runs = await Promise.all([run([makeBundle('busybox'), 'echo', 'a'], { user }), run([makeBundle('no-rc'), 'echo', 'b'], { user })]);
+    const runs = await Promise.all([
+      run([makeBundle('busybox'), 'echo', 'a'], { user }),
+      run([makeBundle('no-rc'), 'echo', 'b'], { user }),
+    ]);
     expect(runs.map((ran) => ran.stdout)).toEqual(['a\n', 'b\n']);
     expect(runtimesOf(user)).toHaveLength(1);
   });
@@ -46,7 +59,12 @@ describe('simultaneous starts', () => {
     const user = freshUser();
     const file = makeBundle('busybox');
     const runs = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => run([file, '--rw', 'sh', '-c', `echo ${i} > /etc/mine; cat /etc/mine`], { user, env: { BUNDLER_DRIVER: 'extract' } })),
+      Array.from({ length: 20 }, (_, i) =>
+        run([file, '--rw', 'sh', '-c', `echo ${i} > /etc/mine; cat /etc/mine`], {
+          user,
+          env: { BUNDLER_DRIVER: 'extract' },
+        }),
+      ),
     );
     expect(runs.map((ran) => `${ran.stdout}${ran.stderr}`)).toEqual(runs.map((_, i) => `${i}\n`));
     await untilAllEnded(user);
@@ -55,9 +73,15 @@ describe('simultaneous starts', () => {
 
 describe('a damaged cache is healed at the next start', () => {
   const damage: Record<string, (user: User) => void> = {
-    'when a cleaner deleted every other file': (user) => runtimeFiles(user).filter((_, i) => i % 2 === 0).forEach((name) => rmSync(name)),
-    'when a cleaner deleted all files but not the directories': (user) => runtimeFiles(user).forEach((name) => rmSync(name)),
-    'when a file was cut short': (user) => runtimeFiles(user).forEach((name) => truncateSync(name, Math.floor(statSync(name).size / 2))),
+    'when a cleaner deleted every other file': (user) => {
+      for (const [i, name] of runtimeFiles(user).entries()) if (i % 2 === 0) rmSync(name);
+    },
+    'when a cleaner deleted all files but not the directories': (user) => {
+      for (const name of runtimeFiles(user)) rmSync(name);
+    },
+    'when a file was cut short': (user) => {
+      for (const name of runtimeFiles(user)) truncateSync(name, Math.floor(statSync(name).size / 2));
+    },
     'when the directory was deleted': (user) => rmSync(cacheOf(user), { recursive: true }),
     'when the directory is a file': (user) => {
       const dir = path.join(cacheOf(user), runtimesOf(user)[0] ?? 'none');
@@ -71,7 +95,11 @@ describe('a damaged cache is healed at the next start', () => {
       const file = makeBundle('busybox');
       expect((await run([file, 'true'], { user })).status).toBe(0);
       act(user);
-      expect(await run([file, 'echo', 'healed'], { user })).toMatchObject({ status: 0, stdout: 'healed\n', stderr: '' });
+      expect(await run([file, 'echo', 'healed'], { user })).toMatchObject({
+        status: 0,
+        stdout: 'healed\n',
+        stderr: '',
+      });
       expect(await run([file, 'echo', 'again'], { user })).toMatchObject({ status: 0, stdout: 'again\n', stderr: '' });
       await untilAllEnded(user);
     });

@@ -60,7 +60,9 @@ describe('a bundle is refused before anything runs', () => {
   e2e('truncated anywhere after the launcher, with both sizes named', async () => {
     const { tableOffset, totalSize, sections } = readTable(original);
     const ends = sections.flatMap(({ offset, size }) => [offset, offset + 1, offset + size - 1]);
-    const cuts = [...ends, tableOffset + 4096, tableOffset + 4097, totalSize - 1, Math.floor(totalSize / 2)].filter((cut) => cut >= tableOffset + 4096 && cut < totalSize);
+    const cuts = [...ends, tableOffset + 4096, tableOffset + 4097, totalSize - 1, Math.floor(totalSize / 2)].filter(
+      (cut) => cut >= tableOffset + 4096 && cut < totalSize,
+    );
     for (const cut of new Set(cuts)) {
       truncateSync(copy, cut);
       const ran = await start();
@@ -99,35 +101,47 @@ describe('a bundle is refused before anything runs', () => {
     }
   });
 
-  e2e('with any one bit of the table flipped', async () => {
-    const { tableOffset, sections } = readTable(original);
-    const last = 32 + 72 * sections.length;
-    const places = [...Array.from({ length: last }, (_, i) => i), last + 10, 2000, 4063, 4064, 4080, 4095];
-    for (const [i, at] of places.entries()) {
-      // Every byte once; the bits take turns.
-      await withFlippedBit(tableOffset + at, i % 8, async () => expectRefused(await start(), /table|magic|bundle/));
-    }
-  }, 120_000);
+  e2e(
+    'with any one bit of the table flipped',
+    async () => {
+      const { tableOffset, sections } = readTable(original);
+      const last = 32 + 72 * sections.length;
+      const places = [...Array.from({ length: last }, (_, i) => i), last + 10, 2000, 4063, 4064, 4080, 4095];
+      for (const [i, at] of places.entries()) {
+        // Every byte once; the bits take turns.
+        await withFlippedBit(tableOffset + at, i % 8, async () => expectRefused(await start(), /table|magic|bundle/));
+      }
+    },
+    120_000,
+  );
 
   e2e('with any bit flipped in the padding between sections', async () => {
     const { sections, totalSize, tableOffset } = readTable(original);
     const ends = sections.map(({ offset, size }) => offset + size);
-    const paddings = ends.map((end) => [end, Math.min(totalSize, Math.ceil(end / 4096) * 4096)] as const).filter(([from, to]) => to > from);
+    const paddings = ends
+      .map((end) => [end, Math.min(totalSize, Math.ceil(end / 4096) * 4096)] as const)
+      .filter(([from, to]) => to > from);
     expect(paddings.length).toBeGreaterThan(1);
     for (const [from, to] of paddings) {
       for (const at of new Set([from, Math.floor((from + to) / 2), to - 1])) {
-        await withFlippedBit(at, at % 8, async () => expectRefused(await start(), /padding|zero|ELF|launcher|table|between/));
+        await withFlippedBit(at, at % 8, async () =>
+          expectRefused(await start(), /padding|zero|ELF|launcher|table|between/),
+        );
       }
     }
     expect(tableOffset % 4096).toBe(0);
   });
 
-  e2e('with any one bit of the manifest flipped', async () => {
-    const { offset, size } = findSection(original, 'manifest');
-    for (let i = 0; i < size; i += Math.max(1, Math.floor(size / 150))) {
-      await withFlippedBit(offset + i, i % 8, async () => expectRefused(await start(), /manifest/));
-    }
-  }, 120_000);
+  e2e(
+    'with any one bit of the manifest flipped',
+    async () => {
+      const { offset, size } = findSection(original, 'manifest');
+      for (let i = 0; i < size; i += Math.max(1, Math.floor(size / 150))) {
+        await withFlippedBit(offset + i, i % 8, async () => expectRefused(await start(), /manifest/));
+      }
+    },
+    120_000,
+  );
 
   e2e('with a flipped bit in the runtime section, when that is unpacked', async () => {
     const { offset, size } = findSection(original, 'runtime');

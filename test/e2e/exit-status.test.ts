@@ -12,7 +12,14 @@ describe('the exit status of a bundle', () => {
     });
   }
 
-  for (const [name, number] of [['TERM', 15], ['KILL', 9], ['INT', 2], ['SEGV', 11], ['USR1', 10], ['PIPE', 13]] as const) {
+  for (const [name, number] of [
+    ['TERM', 15],
+    ['KILL', 9],
+    ['INT', 2],
+    ['SEGV', 11],
+    ['USR1', 10],
+    ['PIPE', 13],
+  ] as const) {
     e2e(`is that of a command killed by SIG${name} when the command is`, async () => {
       const ran = await runBare([makeBundle('busybox'), 'sh', '-c', `ulimit -c 0; kill -${name} $$`]);
       expect(ran).toMatchObject({ status: 128 + number, signal: `SIG${name}`, stdout: '' });

@@ -15,8 +15,28 @@ import { listFiles, untilAllEnded } from '../support/snapshot.ts';
 function describeTree(dir: string, owners: boolean): string {
   const format = `%P %y %#m ${owners ? '%U:%G' : ''} %s %T@ %l %n\\n`;
   // A directory's own size is the file system's affair.
-  const list = execFileSync('find', [dir, '-mindepth', '1', '(', '-type', 'd', '-printf', format.replace('%s', '-').replace('%n', '-'), '-o', '-printf', format, ')'], { encoding: 'latin1', maxBuffer: 1 << 28 });
-  const sums = execFileSync('sh', ['-c', 'cd "$0" && find . -type f -print0 | sort -z | xargs -0 sha256sum', dir], { encoding: 'latin1', maxBuffer: 1 << 28 });
+  const list = execFileSync(
+    'find',
+    [
+      dir,
+      '-mindepth',
+      '1',
+      '(',
+      '-type',
+      'd',
+      '-printf',
+      format.replace('%s', '-').replace('%n', '-'),
+      '-o',
+      '-printf',
+      format,
+      ')',
+    ],
+    { encoding: 'latin1', maxBuffer: 1 << 28 },
+  );
+  const sums = execFileSync('sh', ['-c', 'cd "$0" && find . -type f -print0 | sort -z | xargs -0 sha256sum', dir], {
+    encoding: 'latin1',
+    maxBuffer: 1 << 28,
+  });
   const attributes = execFileSync(compileProgram('list-xattrs'), [dir], { encoding: 'latin1', maxBuffer: 1 << 28 });
   return `${list.split('\n').sort().join('\n')}\n${sums}\n${attributes.split('\n').sort().join('\n')}`;
 }
@@ -32,21 +52,36 @@ describe('the payload of a bundle', () => {
     const file = makeBundle('tree');
     const info = await run([file, '--info', '--json']);
     const { offset } = findSection(file, 'payload');
-    expect(Object.values(JSON.parse(info.stdout) as object).flatMap((value) => (typeof value === 'object' && value ? Object.values(value as object) : [value]))).toContain(offset);
+    expect(
+      Object.values(JSON.parse(info.stdout) as object).flatMap((value) =>
+        typeof value === 'object' && value ? Object.values(value as object) : [value],
+      ),
+    ).toContain(offset);
     const listed = execFileSync('unsquashfs', ['-lln', '-o', String(offset), file], { encoding: 'latin1' });
     expect(listed).toContain('squashfs-root/tree/noise');
     expect(listed).toBe(execFileSync('unsquashfs', ['-lln', makeImage('tree')], { encoding: 'latin1' }));
   });
 
-  e2e('is unpacked by `bundler extract` as unsquashfs -o does: type, mode, owner, size, time, link, xattr, content', async () => {
-    const file = makeBundle('tree');
-    const parent = makeParent();
-    const [ours, theirs] = [path.join(parent, 'ours'), path.join(parent, 'theirs')];
-    const env = { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make') };
-    execFileSync(bundler, ['extract', '-q', '-o', ours, file], { env, stdio: 'pipe' });
-    execFileSync('unsquashfs', ['-no-progress', '-quiet', '-o', String(findSection(file, 'payload').offset), '-d', theirs, file], { stdio: 'pipe' });
-    expect(describeTree(ours, true)).toBe(describeTree(theirs, true));
-  });
+  e2e(
+    'is unpacked by `bundler extract` as unsquashfs -o does: type, mode, owner, size, time, link, xattr, content',
+    async () => {
+      const file = makeBundle('tree');
+      const parent = makeParent();
+      const [ours, theirs] = [path.join(parent, 'ours'), path.join(parent, 'theirs')];
+      const env = {
+        PATH: process.env['PATH'] ?? '',
+        HOME: '/nonexistent',
+        BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make'),
+      };
+      execFileSync(bundler, ['extract', '-q', '-o', ours, file], { env, stdio: 'pipe' });
+      execFileSync(
+        'unsquashfs',
+        ['-no-progress', '-quiet', '-o', String(findSection(file, 'payload').offset), '-d', theirs, file],
+        { stdio: 'pipe' },
+      );
+      expect(describeTree(ours, true)).toBe(describeTree(theirs, true));
+    },
+  );
 
   e2e('is unpacked by an ordinary user the same, but for owners and devices', async () => {
     const out = path.join(makeDir(ordinaryUser(), 'extract'), 'root');
@@ -58,7 +93,8 @@ describe('the payload of a bundle', () => {
     execFileSync('sh', ['-c', 'find "$0" "$1" -type b -delete -o -type c -delete; rm -f "$0"/.bundler', out, theirs]);
     // Deleting the devices changed their directory's time on both sides.
     execFileSync('touch', ['-d', '@0', path.join(out, 'tree'), path.join(theirs, 'tree')]);
-    const comparable = (text: string): string => text.replaceAll(/^(tree\/setuid f )04755/gm, '$10755').replaceAll(/^(\S* f )06?755/gm, '$10755');
+    const comparable = (text: string): string =>
+      text.replaceAll(/^(tree\/setuid f )04755/gm, '$10755').replaceAll(/^(\S* f )06?755/gm, '$10755');
     expect(comparable(describeTree(out, false))).toBe(comparable(describeTree(theirs, false)));
   });
 
@@ -96,11 +132,15 @@ describe('a .run with --extract, --keep and --target', () => {
   e2e('--keep runs from it, leaves it, and the next run uses it again with what was changed there', async () => {
     const dir = makeDir(ordinaryUser(), 'cwd');
     const args = ['--keep', '--rw', '--target', path.join(dir, 'kept')];
-    const first = await run([makeBundle('busybox'), ...args, 'sh', '-c', 'echo mine > /etc/mine; echo first'], { cwd: dir });
+    const first = await run([makeBundle('busybox'), ...args, 'sh', '-c', 'echo mine > /etc/mine; echo first'], {
+      cwd: dir,
+    });
     expect(first, first.stderr).toMatchObject({ status: 0, stdout: 'first\n' });
     const second = await run([makeBundle('busybox'), ...args, 'cat', '/etc/mine'], { cwd: dir });
     expect(second, second.stderr).toMatchObject({ status: 0, stdout: 'mine\n' });
-    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8'), 'no file of ours is left in it').not.toMatch(/4242/);
+    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8'), 'no file of ours is left in it').not.toMatch(
+      /4242/,
+    );
   });
 
   e2e('--keep without --target unpacks beside: into $PWD/NAME', async () => {
@@ -113,7 +153,10 @@ describe('a .run with --extract, --keep and --target', () => {
   e2e('--target without --keep is gone when the command ends', async () => {
     const user = freshUser();
     const dir = makeDir(user, 'cwd');
-    const ran = await run([makeBundle('busybox'), '--target', path.join(dir, 'temporary'), 'echo', 'x'], { cwd: dir, user });
+    const ran = await run([makeBundle('busybox'), '--target', path.join(dir, 'temporary'), 'echo', 'x'], {
+      cwd: dir,
+      user,
+    });
     expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'x\n' });
     await untilAllEnded(user);
     expect(readdirSync(dir)).toEqual([]);
@@ -141,7 +184,8 @@ describe('a .run with --extract, --keep and --target', () => {
       running.child.kill('SIGKILL');
       await running.end();
       await untilAllEnded(user);
-      if (existsSync(target)) expect((await run([file, '--keep', '--target', target, 'sha256sum', '/tree/noise'], { user })).status).toBe(0);
+      if (existsSync(target))
+        expect((await run([file, '--keep', '--target', target, 'sha256sum', '/tree/noise'], { user })).status).toBe(0);
       else expect((await run([file, '--keep', '--target', target, 'echo', 'whole'], { user })).stdout).toBe('whole\n');
       await untilAllEnded(user);
       expect(listFiles(user, dir).filter((name) => name.includes('partial'))).toEqual([]);
@@ -150,7 +194,11 @@ describe('a .run with --extract, --keep and --target', () => {
 
   e2e('a target given to make is expanded at run time', async () => {
     const user = freshUser();
-    const ran = await run([makeBundle('busybox', '-t', '${HOME}/${KEPT:-kept}'), '--keep', 'echo', 'x'], { user, env: { KEPT: 'mine' } });
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: for the bundle to expand
+    const ran = await run([makeBundle('busybox', '-t', '${HOME}/${KEPT:-kept}'), '--keep', 'echo', 'x'], {
+      user,
+      env: { KEPT: 'mine' },
+    });
     expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'x\n' });
     expect(existsSync(path.join(user.home, 'mine/bin/busybox'))).toBe(true);
   });

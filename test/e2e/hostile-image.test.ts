@@ -27,29 +27,57 @@ function makeVictim(): string {
 }
 
 function describeTree(dir: string): string {
-  return execFileSync('sh', ['-c', 'cd "$0" && find . -printf "%p %y %m %U %s %T@ %C@\\n" | sort && find . -type f -exec sha256sum {} + | sort', dir], { encoding: 'utf8' });
+  return execFileSync(
+    'sh',
+    [
+      '-c',
+      'cd "$0" && find . -printf "%p %y %m %U %s %T@ %C@\\n" | sort && find . -type f -exec sha256sum {} + | sort',
+      dir,
+    ],
+    { encoding: 'utf8' },
+  );
 }
 
 const images = ['hostile-absolute', 'hostile-relative', 'hostile-files', 'hostile-proc', 'hostile-loops'] as const;
 const ways = {
   'served in place': {},
   'served in place with --rw': { args: ['--rw'] },
-  'unpacked': { env: { BUNDLER_DRIVER: 'extract' } },
+  unpacked: { env: { BUNDLER_DRIVER: 'extract' } },
   'unpacked with --rw': { env: { BUNDLER_DRIVER: 'extract' }, args: ['--rw'] },
   'without openat2': { flags: ['--deny', 'openat2'], env: { BUNDLER_DRIVER: 'extract' }, args: ['--rw'] },
-} as const satisfies Record<string, { args?: readonly string[]; env?: Record<string, string>; flags?: readonly string[] }>;
+} as const satisfies Record<
+  string,
+  { args?: readonly string[]; env?: Record<string, string>; flags?: readonly string[] }
+>;
 
 describe('an image whose symlinks lead out of it', () => {
   for (const image of images) {
-    for (const [how, way] of Object.entries(ways) as [string, { args?: readonly string[]; env?: Record<string, string>; flags?: readonly string[] }][]) {
+    for (const [how, way] of Object.entries(ways) as [
+      string,
+      { args?: readonly string[]; env?: Record<string, string>; flags?: readonly string[] },
+    ][]) {
       e2e(`touches and shows nothing of the host (${image}, ${how})`, async () => {
         const victim = makeVictim();
         const before = describeTree(victim);
-        const script = 'for f in /etc /proc /dev /sys /tmp /home /run /root /var /mnt /victim; do cat $f/file $f 2>/dev/null; echo x > $f/new; done; cat /etc/passwd /etc/hosts; exit 0';
-        const ran = await runBare([makeBundle(image), ...(way.args ?? []), '--mount', '/data:/mnt/data', '--entrypoint', '/bin/busybox', 'sh', '-c', script], {
-          flags: ['--bind', `${victim}=/victim`, '--dir', '/data', ...(way.flags ?? [])],
-          env: { ...way.env },
-        });
+        const script =
+          'for f in /etc /proc /dev /sys /tmp /home /run /root /var /mnt /victim; do cat $f/file $f 2>/dev/null; echo x > $f/new; done; cat /etc/passwd /etc/hosts; exit 0';
+        const ran = await runBare(
+          [
+            makeBundle(image),
+            ...(way.args ?? []),
+            '--mount',
+            '/data:/mnt/data',
+            '--entrypoint',
+            '/bin/busybox',
+            'sh',
+            '-c',
+            script,
+          ],
+          {
+            flags: ['--bind', `${victim}=/victim`, '--dir', '/data', ...(way.flags ?? [])],
+            env: { ...way.env },
+          },
+        );
         // It runs, or refuses to with a message; neither a crash nor a look outside.
         expect([0, 125], ran.stderr).toContain(ran.status);
         if (ran.status === 125) expect(ran.stderr).toMatch(/^bundler: /);
@@ -65,13 +93,20 @@ describe('an image whose symlinks lead out of it', () => {
       const out = path.join(makeDir(ordinaryUser(), 'out'), 'root');
       const ran = await run([bundler, 'extract', '-o', out, makeImage(image)]);
       expect(ran.status, ran.stderr).toBe(0);
-      expect(execFileSync('find', [out, '-type', 'l', '-path', '*/etc', '-printf', '%l'], { encoding: 'utf8' })).toMatch(image === 'hostile-files' ? /^$/ : /./);
+      expect(
+        execFileSync('find', [out, '-type', 'l', '-path', '*/etc', '-printf', '%l'], { encoding: 'utf8' }),
+      ).toMatch(image === 'hostile-files' ? /^$/ : /./);
     }
   });
 });
 
 describe('an image with impossible names', () => {
-  for (const [image, what] of [['name-dot', /"?\.'?"?/], ['name-dot-dot', /\.\./], ['name-slash', /Q\//], ['name-twice', /QX/]] as const) {
+  for (const [image, what] of [
+    ['name-dot', /"?\.'?"?/],
+    ['name-dot-dot', /\.\./],
+    ['name-slash', /Q\//],
+    ['name-twice', /QX/],
+  ] as const) {
     e2e(`is refused by extraction (${image})`, async () => {
       const parent = makeDir(ordinaryUser(), 'out');
       const ran = await run([bundler, 'extract', '-o', path.join(parent, 'root'), makeImage(image)]);

@@ -6,7 +6,12 @@ import { type BareOptions, run, runBare } from '../support/run.ts';
 import { freshUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
 
-const hello = (file: string): string[] => [file, 'sh', '-c', 'sha256sum < /bin/busybox > /dev/null && echo "hello from below"'];
+const hello = (file: string): string[] => [
+  file,
+  'sh',
+  '-c',
+  'sha256sum < /bin/busybox > /dev/null && echo "hello from below"',
+];
 
 /** The bundle must work one rung down. */
 function works(title: string, options: BareOptions, image: 'busybox' | 'tree' = 'busybox', args: string[] = []): void {
@@ -40,57 +45,137 @@ describe('without /dev/fuse', () => {
   works('which may not be opened, the same', { flags: ['--fuse-mode', '600'] });
   works('and without any home, it is unpacked below /tmp', { flags: ['--no-fuse'], home: 'none' });
   works('and --rw, the unpacked files are written to', { flags: ['--no-fuse'] }, 'busybox', ['--rw']);
-  works('and with no directory that can be written, it is unpacked into memory', { flags: ['--no-fuse', '--no-tmp', '--read-only'], home: 'none' });
+  works('and with no directory that can be written, it is unpacked into memory', {
+    flags: ['--no-fuse', '--no-tmp', '--read-only'],
+    home: 'none',
+  });
 });
 
 describe('places for the cache', () => {
-  works('noexec /tmp and home: another place, or none, is used', { flags: ['--no-tmp', '--tmpfs', '/tmp=noexec', '--tmpfs', '/home/user=noexec'], home: 'none', env: { HOME: '/home/user' } });
-  works('noexec /tmp and home and no /dev/fuse: memory is used', { flags: ['--no-fuse', '--no-tmp', '--tmpfs', '/tmp=noexec', '--tmpfs', '/home/user=noexec'], home: 'none', env: { HOME: '/home/user' } });
-  works('a read-only home: /tmp is used', { flags: ['--tmpfs', '/home/user=ro'], home: 'none', env: { HOME: '/home/user' } });
+  works('noexec /tmp and home: another place, or none, is used', {
+    flags: ['--no-tmp', '--tmpfs', '/tmp=noexec', '--tmpfs', '/home/user=noexec'],
+    home: 'none',
+    env: { HOME: '/home/user' },
+  });
+  works('noexec /tmp and home and no /dev/fuse: memory is used', {
+    flags: ['--no-fuse', '--no-tmp', '--tmpfs', '/tmp=noexec', '--tmpfs', '/home/user=noexec'],
+    home: 'none',
+    env: { HOME: '/home/user' },
+  });
+  works('a read-only home: /tmp is used', {
+    flags: ['--tmpfs', '/home/user=ro'],
+    home: 'none',
+    env: { HOME: '/home/user' },
+  });
   works('no directory that can be written: nothing is written', { flags: ['--no-tmp', '--read-only'], home: 'none' });
-  works('a full /tmp and home: nothing is written', { flags: ['--no-tmp', '--tmpfs', '/tmp=size=16k', '--tmpfs', '/home/user=size=16k'], home: 'none', env: { HOME: '/home/user' } });
-  works('64 MiB for everything, no /dev/fuse', { flags: ['--no-fuse', '--no-tmp', '--tmpfs', '/tmp=size=64m', '--read-only'], home: 'none' });
+  works('a full /tmp and home: nothing is written', {
+    flags: ['--no-tmp', '--tmpfs', '/tmp=size=16k', '--tmpfs', '/home/user=size=16k'],
+    home: 'none',
+    env: { HOME: '/home/user' },
+  });
+  works('64 MiB for everything, no /dev/fuse', {
+    flags: ['--no-fuse', '--no-tmp', '--tmpfs', '/tmp=size=64m', '--read-only'],
+    home: 'none',
+  });
   works('64 MiB for everything', { flags: ['--no-tmp', '--tmpfs', '/tmp=size=64m', '--read-only'], home: 'none' });
-  works('BUNDLER_CACHE_DIR is used when it is given', { flags: ['--dir', '/mine', '--no-tmp'], home: 'none', env: { BUNDLER_CACHE_DIR: '/mine/cache' } });
+  works('BUNDLER_CACHE_DIR is used when it is given', {
+    flags: ['--dir', '/mine', '--no-tmp'],
+    home: 'none',
+    env: { BUNDLER_CACHE_DIR: '/mine/cache' },
+  });
   works('a HOME that is not set', { env: { HOME: '' } });
 });
 
 describe('overlays', () => {
-  works('no user xattrs on tmpfs (setxattr refused): --rw works all the same', { flags: ['--deny', 'xattr'] }, 'busybox', ['--rw']);
+  works(
+    'no user xattrs on tmpfs (setxattr refused): --rw works all the same',
+    { flags: ['--deny', 'xattr'] },
+    'busybox',
+    ['--rw'],
+  );
   works('no user xattrs on tmpfs: a read-only start does not mind', { flags: ['--deny', 'xattr'] });
 
   e2e('without user xattrs --rw can still remove a directory of the image', async () => {
-    const ran = await runBare([makeBundle('busybox'), '--rw', 'sh', '-c', 'rm -r /var && mkdir /var && ls -A /var && echo "new and empty"'], { flags: ['--deny', 'xattr'], home: 'fresh' });
+    const ran = await runBare(
+      [makeBundle('busybox'), '--rw', 'sh', '-c', 'rm -r /var && mkdir /var && ls -A /var && echo "new and empty"'],
+      { flags: ['--deny', 'xattr'], home: 'fresh' },
+    );
     expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'new and empty\n' });
   });
 });
 
 describe('kernels and filters', () => {
   works('openat2 is missing', { flags: ['--deny', 'openat2'] });
-  explains('user namespaces set to 0 by sysctl', { flags: ['--no-userns'] }, /user namespace/, /sysctl.*user\.max_user_namespaces/);
-  explains('user namespaces refused by a container engine’s filter', { flags: ['--deny', 'userns'] }, /user namespace/, /seccomp|security-opt|container/);
+  explains(
+    'user namespaces set to 0 by sysctl',
+    { flags: ['--no-userns'] },
+    /user namespace/,
+    /sysctl.*user\.max_user_namespaces/,
+  );
+  explains(
+    'user namespaces refused by a container engine’s filter',
+    { flags: ['--deny', 'userns'] },
+    /user namespace/,
+    /seccomp|security-opt|container/,
+  );
   explains('a plain chroot', { flags: ['--chroot'] }, /user namespace|chroot/, /chroot|pivot_root/);
-  explains('mount refused by a filter', { flags: ['--deny', 'mount'] }, /mount/, /seccomp|security-opt|container|AppArmor|apparmor/);
+  explains(
+    'mount refused by a filter',
+    { flags: ['--deny', 'mount'] },
+    /mount/,
+    /seccomp|security-opt|container|AppArmor|apparmor/,
+  );
 });
 
 describe('forced rungs', () => {
   works('BUNDLER_DRIVER=fuse', { env: { BUNDLER_DRIVER: 'fuse' } });
   works('BUNDLER_DRIVER=extract', { env: { BUNDLER_DRIVER: 'extract' } });
-  explains('BUNDLER_DRIVER=fuse without /dev/fuse', { env: { BUNDLER_DRIVER: 'fuse' }, flags: ['--no-fuse'] }, /\/dev\/fuse/, /modprobe fuse|mknod|BUNDLER_DRIVER/);
-  explains('BUNDLER_DRIVER=kernel as an ordinary user', { env: { BUNDLER_DRIVER: 'kernel' } }, /root|loop/, /root|BUNDLER_DRIVER|fuse/);
-  explains('BUNDLER_DRIVER that does not exist', { env: { BUNDLER_DRIVER: 'floppy' } }, /floppy/, /fuse.*extract|extract.*fuse/);
-  explains('BUNDLER_SANDBOX that is not in this version', { env: { BUNDLER_SANDBOX: 'proot' } }, /proot/, /userns|version/);
+  explains(
+    'BUNDLER_DRIVER=fuse without /dev/fuse',
+    { env: { BUNDLER_DRIVER: 'fuse' }, flags: ['--no-fuse'] },
+    /\/dev\/fuse/,
+    /modprobe fuse|mknod|BUNDLER_DRIVER/,
+  );
+  explains(
+    'BUNDLER_DRIVER=kernel as an ordinary user',
+    { env: { BUNDLER_DRIVER: 'kernel' } },
+    /root|loop/,
+    /root|BUNDLER_DRIVER|fuse/,
+  );
+  explains(
+    'BUNDLER_DRIVER that does not exist',
+    { env: { BUNDLER_DRIVER: 'floppy' } },
+    /floppy/,
+    /fuse.*extract|extract.*fuse/,
+  );
+  explains(
+    'BUNDLER_SANDBOX that is not in this version',
+    { env: { BUNDLER_SANDBOX: 'proot' } },
+    /proot/,
+    /userns|version/,
+  );
   works('BUNDLER_SANDBOX=userns', { env: { BUNDLER_SANDBOX: 'userns' } });
 
   e2e('BUNDLER_DRIVER=kernel as root mounts the image with a loop device, and frees it', async () => {
     const { execFileSync } = await import('node:child_process');
     const { readdirSync, existsSync, readFileSync } = await import('node:fs');
     const file = makeBundle('busybox');
-    const loops = (): string[] => readdirSync('/sys/block').filter((name) => existsSync(`/sys/block/${name}/loop/backing_file`) && readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').includes(file));
-    const shown = execFileSync(file, ['cat', '/proc/self/mountinfo'], { env: { HOME: '/nonexistent', BUNDLER_DRIVER: 'kernel' }, encoding: 'utf8' });
+    const loops = (): string[] =>
+      readdirSync('/sys/block').filter(
+        (name) =>
+          existsSync(`/sys/block/${name}/loop/backing_file`) &&
+          readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').includes(file),
+      );
+    const shown = execFileSync(file, ['cat', '/proc/self/mountinfo'], {
+      env: { HOME: '/nonexistent', BUNDLER_DRIVER: 'kernel' },
+      encoding: 'utf8',
+    });
     expect(shown).toMatch(/ \/ \/ ro.* - squashfs \/dev\/loop/);
     const { until } = await import('../support/snapshot.ts');
-    await until(() => loops().length === 0, () => loops().join(' '));
+    await until(
+      () => loops().length === 0,
+      () => loops().join(' '),
+    );
   });
 });
 
@@ -123,7 +208,10 @@ describe('a copy of the file', () => {
     chmodSync(`${dir}/-x y.run`, 0o755);
     symlinkSync('-x y.run', `${dir}/link`);
     expect(await run([`${dir}/link`, 'echo', 'odd'])).toMatchObject({ status: 0, stdout: 'odd\n', stderr: '' });
-    const ran = await run(['sh', '-c', 'exec "$0" sh -c "read x; sha256sum < /bin/busybox | wc -l"', `${dir}/-x y.run`], { input: '\n' });
+    const ran = await run(
+      ['sh', '-c', 'exec "$0" sh -c "read x; sha256sum < /bin/busybox | wc -l"', `${dir}/-x y.run`],
+      { input: '\n' },
+    );
     expect(ran).toMatchObject({ status: 0, stdout: '1\n' });
   });
 });

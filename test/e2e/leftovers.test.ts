@@ -20,7 +20,10 @@ async function expectNothingLeft(file: string, user: User, mountsBefore: readonl
   const cache = await cacheDirectory(file, user);
   await untilAllEnded(user);
   const parents = (name: string): boolean => cache.startsWith(`${name}/`);
-  const isCache = (name: string): boolean => name === cache || parents(name) || (name.startsWith(`${cache}/`) && !/extract|tmp-|partial/.test(name.slice(cache.length)));
+  const isCache = (name: string): boolean =>
+    name === cache ||
+    parents(name) ||
+    (name.startsWith(`${cache}/`) && !/extract|tmp-|partial/.test(name.slice(cache.length)));
   expect(listFiles(user).filter((name) => !isCache(name))).toEqual([]);
   expect(listMounts()).toEqual(mountsBefore);
 }
@@ -36,12 +39,23 @@ function findServer(user: User, visible: number): number {
 const extracted = { BUNDLER_DRIVER: 'extract' };
 
 describe('nothing is left behind but the cache directory', () => {
-  for (const [how, env] of [['served in place', {}], ['unpacked', extracted]] as const) {
+  for (const [how, env] of [
+    ['served in place', {}],
+    ['unpacked', extracted],
+  ] as const) {
     e2e(`after a normal exit (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
       const mounts = listMounts();
-      for (const args of [[], ['true'], ['--rw', 'sh', '-c', 'echo x > /etc/x'], ['sh', '-c', 'exit 3'], ['sh', '-c', 'kill -9 $$'], ['no-such-command']]) await run([file, ...args], { user, env });
+      for (const args of [
+        [],
+        ['true'],
+        ['--rw', 'sh', '-c', 'echo x > /etc/x'],
+        ['sh', '-c', 'exit 3'],
+        ['sh', '-c', 'kill -9 $$'],
+        ['no-such-command'],
+      ])
+        await run([file, ...args], { user, env });
       await expectNothingLeft(file, user, mounts);
     });
 
@@ -96,7 +110,10 @@ describe('nothing is left behind but the cache directory', () => {
       await untilAllEnded(user);
       await run([file, 'true'], { user, env });
       await untilAllEnded(user);
-      await until(() => listFiles(user).every((name) => !/extract-/.test(name)), () => listFiles(user).join('\n'));
+      await until(
+        () => listFiles(user).every((name) => !/extract-/.test(name)),
+        () => listFiles(user).join('\n'),
+      );
       await expectNothingLeft(file, user, mounts);
     });
   }
@@ -108,7 +125,17 @@ describe('nothing is left behind but the cache directory', () => {
       const mounts = listMounts();
       const fifo = makeDir(user, 'fifo');
       await run(['mkfifo', `${fifo}/f`], { user });
-      const ran = await run([file, '--mount', `${fifo}:/mnt`, 'sh', '-c', '(read x < /mnt/f; ls /bin/busybox > /mnt/seen; echo "$x" >> /mnt/seen) > /dev/null 2>&1 & echo left'], { user, env });
+      const ran = await run(
+        [
+          file,
+          '--mount',
+          `${fifo}:/mnt`,
+          'sh',
+          '-c',
+          '(read x < /mnt/f; ls /bin/busybox > /mnt/seen; echo "$x" >> /mnt/seen) > /dev/null 2>&1 & echo left',
+        ],
+        { user, env },
+      );
       expect(ran).toMatchObject({ status: 0, stdout: 'left\n' });
       await run(['sh', '-c', `echo late > ${fifo}/f`], { user });
       await untilAllEnded(user);
@@ -154,7 +181,9 @@ describe('the file server', () => {
     const user = freshUser();
     const running = await begin(user, 'echo');
     const server = findServer(user, running.pid);
-    const stat = readFileSync(`/proc/${server}/stat`, 'latin1').replace(/^.*\) /, '').split(' ');
+    const stat = readFileSync(`/proc/${server}/stat`, 'latin1')
+      .replace(/^.*\) /, '')
+      .split(' ');
     expect(stat.slice(3, 5)).toEqual([String(server), '0']);
     const { readlinkSync } = await import('node:fs');
     for (const fd of [0, 1, 2]) expect(readlinkSync(`/proc/${server}/fd/${fd}`)).toBe('/dev/null');

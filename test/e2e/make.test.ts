@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeImage } from '../../fixtures/make.ts';
@@ -35,7 +45,11 @@ describe('bundler make', () => {
     const file = path.join(cwd, 'small.run');
     expect(statSync(file).mode & 0o777).toBe(0o755);
     const { offset, size } = findSection(file, 'payload');
-    expect(readFileSync(file).subarray(offset, offset + size).equals(readFileSync(image))).toBe(true);
+    expect(
+      readFileSync(file)
+        .subarray(offset, offset + size)
+        .equals(readFileSync(image)),
+    ).toBe(true);
   });
 
   e2e('gives identical bytes for identical inputs and SOURCE_DATE_EPOCH, wherever and whenever', async () => {
@@ -43,7 +57,10 @@ describe('bundler make', () => {
     const env = { SOURCE_DATE_EPOCH: '1700000000' };
     copyImage(one);
     utimesSync(copyImage(two), 1, 1);
-    for (const cwd of [one, two]) expect((await run([bundler, 'make', '-q', '-d', 'the same', '--env', 'A=b', 'small.sqsh'], { cwd, env })).status).toBe(0);
+    for (const cwd of [one, two])
+      expect(
+        (await run([bundler, 'make', '-q', '-d', 'the same', '--env', 'A=b', 'small.sqsh'], { cwd, env })).status,
+      ).toBe(0);
     expect(digest(path.join(one, 'small.run'))).toBe(digest(path.join(two, 'small.run')));
   });
 
@@ -72,26 +89,35 @@ describe('bundler make', () => {
   });
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGKILL'] as const) {
-    e2e(`interrupted by ${signal} leaves nothing under the final name${signal === 'SIGKILL' ? '' : ' and no temporary file'}`, async () => {
-      const cwd = makeCwd();
-      // Big enough that the moment is not missed: a sparse tail is part of the file that is copied.
-      const image = copyImage(cwd);
-      const { truncateSync } = await import('node:fs');
-      truncateSync(image, 3 << 30);
-      const running = start([bundler, 'make', '-q', '-o', 'big.run', 'small.sqsh'], { cwd });
-      const partial = (): string[] => readdirSync(cwd).filter((name) => name !== 'small.sqsh');
-      await until(() => partial().length > 0 || running.child.exitCode !== null, () => running.complaints);
-      running.child.kill(signal);
-      const ran = await running.end();
-      expect(ran.status, 'it was interrupted in time').not.toBe(0);
-      expect(partial()).not.toContain('big.run');
-      if (signal !== 'SIGKILL') expect(partial()).toEqual([]);
-    });
+    e2e(
+      `interrupted by ${signal} leaves nothing under the final name${signal === 'SIGKILL' ? '' : ' and no temporary file'}`,
+      async () => {
+        const cwd = makeCwd();
+        // Big enough that the moment is not missed: a sparse tail is part of the file that is copied.
+        const image = copyImage(cwd);
+        const { truncateSync } = await import('node:fs');
+        truncateSync(image, 3 << 30);
+        const running = start([bundler, 'make', '-q', '-o', 'big.run', 'small.sqsh'], { cwd });
+        const partial = (): string[] => readdirSync(cwd).filter((name) => name !== 'small.sqsh');
+        await until(
+          () => partial().length > 0 || running.child.exitCode !== null,
+          () => running.complaints,
+        );
+        running.child.kill(signal);
+        const ran = await running.end();
+        expect(ran.status, 'it was interrupted in time').not.toBe(0);
+        expect(partial()).not.toContain('big.run');
+        if (signal !== 'SIGKILL') expect(partial()).toEqual([]);
+      },
+    );
   }
 
   e2e('on a full disk says so and leaves nothing', async () => {
     const image = makeImage('busybox');
-    const ran = await runBare([bundler, 'make', '-o', '/small/x.run', '/image.sqsh'], { files: { '/image.sqsh': image }, flags: ['--tmpfs', '/small=size=8m'] });
+    const ran = await runBare([bundler, 'make', '-o', '/small/x.run', '/image.sqsh'], {
+      files: { '/image.sqsh': image },
+      flags: ['--tmpfs', '/small=size=8m'],
+    });
     expect(ran.status, ran.stderr).toBe(125);
     expect(ran.stderr).toMatch(/space/i);
   });
@@ -99,7 +125,10 @@ describe('bundler make', () => {
   e2e('runs on a bare host itself, and what it makes there runs', async () => {
     const dir = makeCwd();
     const image = makeImage('busybox');
-    const made = await runBare([bundler, 'make', '-o', '/out/x.run', '/image.sqsh'], { files: { '/image.sqsh': image }, flags: ['--bind', `${dir}=/out`] });
+    const made = await runBare([bundler, 'make', '-o', '/out/x.run', '/image.sqsh'], {
+      files: { '/image.sqsh': image },
+      flags: ['--bind', `${dir}=/out`],
+    });
     expect(made.status, made.stderr).toBe(0);
     expect((await runBare([path.join(dir, 'x.run')])).stdout).toBe('hello from the image\n');
   });
@@ -108,7 +137,25 @@ describe('bundler make', () => {
     const cwd = makeCwd();
     copyImage(cwd);
     writeFileSync(path.join(cwd, 'rc'), '#!/bin/sh\necho "embedded $GREETING: $*"\n');
-    await run([bundler, 'make', '-q', '-o', 'a.run', '--env', 'GREETING=hi there', '--rc', 'rc', '--name', 'nice', '-d', 'what it is', 'small.sqsh'], { cwd });
+    await run(
+      [
+        bundler,
+        'make',
+        '-q',
+        '-o',
+        'a.run',
+        '--env',
+        'GREETING=hi there',
+        '--rc',
+        'rc',
+        '--name',
+        'nice',
+        '-d',
+        'what it is',
+        'small.sqsh',
+      ],
+      { cwd },
+    );
     expect(await run([path.join(cwd, 'a.run'), 'x'])).toMatchObject({ stdout: 'embedded hi there: x\n', status: 0 });
     const info = await run([path.join(cwd, 'a.run'), '--info']);
     expect(info.stdout).toMatch(/nice/);
@@ -149,7 +196,12 @@ describe('the hash tree', () => {
     };
     const cut = (data: Buffer): Buffer => {
       const hashes: Buffer[] = [];
-      for (let i = 0; i < data.length; i += 65536) hashes.push(createHash('sha256').update(data.subarray(i, i + 65536)).digest());
+      for (let i = 0; i < data.length; i += 65536)
+        hashes.push(
+          createHash('sha256')
+            .update(data.subarray(i, i + 65536))
+            .digest(),
+        );
       return Buffer.concat(hashes);
     };
     const payload = at('payload');
@@ -159,7 +211,11 @@ describe('the hash tree', () => {
     const size = Buffer.alloc(12);
     size.writeBigUInt64LE(BigInt(payload.length));
     size.writeUInt32LE(65536, 8);
-    const root = createHash('sha256').update('BNDLTREE1\0').update(size).update(levels.at(-1) ?? '').digest();
+    const root = createHash('sha256')
+      .update('BNDLTREE1\0')
+      .update(size)
+      .update(levels.at(-1) ?? '')
+      .digest();
     const { tableOffset, sections } = readTable(file);
     const entry = tableOffset + 32 + 72 * sections.findIndex(({ name }) => name === 'payload') + 40;
     expect(bytes.subarray(entry, entry + 32).equals(root)).toBe(true);
@@ -171,7 +227,10 @@ describe('bundler run FILE', () => {
     const dir = makeCwd();
     copyFileSync(makeBundle('busybox'), path.join(dir, 'x.run'));
     chmodSync(path.join(dir, 'x.run'), 0o644);
-    const ran = await run([bundler, 'run', path.join(dir, 'x.run'), '--env', 'A=b', 'sh', '-c', 'echo "$A $1"; exit 7', 'sh', 'x y'], { cwd: dir });
+    const ran = await run(
+      [bundler, 'run', path.join(dir, 'x.run'), '--env', 'A=b', 'sh', '-c', 'echo "$A $1"; exit 7', 'sh', 'x y'],
+      { cwd: dir },
+    );
     expect(ran).toMatchObject({ status: 7, stdout: 'b x y\n', stderr: '' });
   });
 
@@ -179,6 +238,9 @@ describe('bundler run FILE', () => {
     const dir = makeCwd();
     mkdirSync(path.join(dir, 'sub'));
     symlinkSync(makeBundle('busybox'), path.join(dir, 'sub/link'));
-    expect(await run([bundler, 'run', 'sub/link', 'echo', 'x'], { cwd: dir })).toMatchObject({ status: 0, stdout: 'x\n' });
+    expect(await run([bundler, 'run', 'sub/link', 'echo', 'x'], { cwd: dir })).toMatchObject({
+      status: 0,
+      stdout: 'x\n',
+    });
   });
 });

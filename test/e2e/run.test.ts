@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
 import { e2e } from '../support/features.ts';
-import { run, runBare, start, startBare } from '../support/run.ts';
+import { run, runBare, type start, startBare } from '../support/run.ts';
 import { makeDir, ordinaryUser } from '../support/session.ts';
 
 describe('a bundle on a bare host, as an ordinary user', () => {
@@ -25,7 +25,9 @@ describe('a bundle on a bare host, as an ordinary user', () => {
     });
     const lines = ran.stdout.split('\n');
     expect(ran.status, ran.stderr).toBe(0);
-    expect(lines).toEqual(expect.arrayContaining(['A=one two', 'B=x=y', 'CALLER=asked for', 'IMAGE_VARIABLE=from the image', 'TERM=dumb']));
+    expect(lines).toEqual(
+      expect.arrayContaining(['A=one two', 'B=x=y', 'CALLER=asked for', 'IMAGE_VARIABLE=from the image', 'TERM=dumb']),
+    );
     expect(ran.stdout).not.toContain('SECRET');
   });
 
@@ -54,7 +56,13 @@ describe('a bundle on a bare host, as an ordinary user', () => {
   });
 
   e2e('runs as root inside with --root', async () => {
-    const ran = await runBare([makeBundle('busybox'), '--root', 'sh', '-c', 'id -u; id -g; stat -c %u:%g /bin/busybox']);
+    const ran = await runBare([
+      makeBundle('busybox'),
+      '--root',
+      'sh',
+      '-c',
+      'id -u; id -g; stat -c %u:%g /bin/busybox',
+    ]);
     expect(ran.stdout).toBe('0\n0\n0:0\n');
   });
 
@@ -63,7 +71,13 @@ describe('a bundle on a bare host, as an ordinary user', () => {
     const denied = await runBare([file, 'sh', '-c', 'echo x > /etc/new']);
     expect(denied.status).not.toBe(0);
     expect(denied.stderr).toContain('Read-only file system');
-    const written = await runBare([file, '--rw', 'sh', '-c', 'echo x > /etc/new && rm -r /var && mkdir /var && cat /etc/new && ls -A /var']);
+    const written = await runBare([
+      file,
+      '--rw',
+      'sh',
+      '-c',
+      'echo x > /etc/new && rm -r /var && mkdir /var && cat /etc/new && ls -A /var',
+    ]);
     expect(written).toMatchObject({ status: 0, stdout: 'x\n' });
     const next = await runBare([file, 'sh', '-c', 'test -e /etc/new; echo $?; test -d /var/tmp && echo back']);
     expect(next.stdout).toBe('1\nback\n');
@@ -72,7 +86,9 @@ describe('a bundle on a bare host, as an ordinary user', () => {
   e2e('shows a directory of the host with --mount', async () => {
     const dir = makeDir(ordinaryUser());
     writeFileSync(path.join(dir, 'file'), 'of the host\n');
-    const ran = await runBare([makeBundle('busybox'), '--mount', '/data:/mnt/data', 'cat', '/mnt/data/file'], { flags: ['--bind', `${dir}=/data`] });
+    const ran = await runBare([makeBundle('busybox'), '--mount', '/data:/mnt/data', 'cat', '/mnt/data/file'], {
+      flags: ['--bind', `${dir}=/data`],
+    });
     expect(ran).toMatchObject({ status: 0, stdout: 'of the host\n', stderr: '' });
   });
 
@@ -82,14 +98,21 @@ describe('a bundle on a bare host, as an ordinary user', () => {
   });
 
   e2e('gives the user a name, a home and a /tmp that can be written', async () => {
-    const ran = await runBare([makeBundle('busybox'), 'sh', '-c', 'id -un && cd ~ && echo x > /tmp/x && cat /tmp/x && ls -d /proc/self /dev/null']);
+    const ran = await runBare([
+      makeBundle('busybox'),
+      'sh',
+      '-c',
+      'id -un && cd ~ && echo x > /tmp/x && cat /tmp/x && ls -d /proc/self /dev/null',
+    ]);
     expect(ran.status, ran.stderr).toBe(0);
     expect(ran.stdout).toContain('x\n/dev/null\n/proc/self\n');
   });
 
   for (const image of ['gzip', 'lzo', 'lz4', 'xz', 'lzma', 'zstd', 'stored'] as const) {
     e2e(`reads an image compressed with ${image}`, async () => {
-      const sum = createHash('sha256').update((await import('node:fs')).readFileSync('/bin/busybox')).digest('hex');
+      const sum = createHash('sha256')
+        .update((await import('node:fs')).readFileSync('/bin/busybox'))
+        .digest('hex');
       const ran = await runBare([makeBundle(image), 'sha256sum', '/bin/busybox']);
       expect(ran).toMatchObject({ status: 0, stdout: `${sum}  /bin/busybox\n`, stderr: '' });
     });
@@ -123,7 +146,11 @@ describe('standard streams', () => {
     expect(received.digest('hex')).toBe(sent.digest('hex'));
   };
 
-  e2e('are binary-clean through 1 GiB on a bare host', () => stream((argv) => startBare(argv, { timeoutMs: 110_000 })), 120_000);
+  e2e(
+    'are binary-clean through 1 GiB on a bare host',
+    () => stream((argv) => startBare(argv, { timeoutMs: 110_000 })),
+    120_000,
+  );
 
   e2e('keep stdout and stderr apart, and add nothing to either', async () => {
     const ran = await run([makeBundle('busybox'), 'sh', '-c', 'echo out; echo err >&2']);
@@ -132,12 +159,18 @@ describe('standard streams', () => {
 
   e2e('may be closed', async () => {
     const file = makeBundle('busybox');
-    const ran = await run(['sh', '-c', '"$0" true <&- && "$0" true >&- && "$0" true 2>&- && "$0" sh -c "ls -l /proc/self/fd | wc -l" <&- ; echo $?', file]);
+    const ran = await run([
+      'sh',
+      '-c',
+      '"$0" true <&- && "$0" true >&- && "$0" true 2>&- && "$0" sh -c "ls -l /proc/self/fd | wc -l" <&- ; echo $?',
+      file,
+    ]);
     expect(ran.stdout.trim().split('\n').at(-1), ran.stderr).toBe('0');
   });
 
   e2e('end the command by SIGPIPE when nobody reads, as for a plain command', async () => {
     const file = makeBundle('busybox');
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: for bash to expand
     const ran = await run(['bash', '-c', '"$0" yes | head -n 1; echo "${PIPESTATUS[0]}"', file]);
     expect(ran.stdout).toBe('y\n141\n');
   });

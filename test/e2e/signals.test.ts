@@ -34,7 +34,10 @@ describe('signals sent to the visible process', () => {
     const running = startBare([makeBundle('busybox'), 'sh', '-c', 'echo ready; read line; echo "$line"']);
     await running.see(/ready\n/);
     running.child.kill('SIGSTOP');
-    await until(() => stateOf(running.pid) === 'T', () => `state ${stateOf(running.pid)}`);
+    await until(
+      () => stateOf(running.pid) === 'T',
+      () => `state ${stateOf(running.pid)}`,
+    );
     running.child.kill('SIGCONT');
     expect(await running.end('again\n')).toMatchObject({ status: 0, stdout: 'ready\nagain\n' });
   });
@@ -74,7 +77,9 @@ describe('a bundle on a terminal', () => {
   });
 
   e2e('is stopped by Ctrl-Z and goes on with fg in a job-control shell', async () => {
-    const running = startOnTerminal(['bash', '--norc', '--noprofile', '-i'], { env: { PS1: 'prompt> ', TERM: 'dumb' } });
+    const running = startOnTerminal(['bash', '--norc', '--noprofile', '-i'], {
+      env: { PS1: 'prompt> ', TERM: 'dumb' },
+    });
     let at = await running.see(/prompt> /);
     running.type(`${makeBundle('busybox')} sh -c 'echo rea""dy; read line; echo "line is $line"; exit 5'\n`);
     at = await running.see(/ready\r\n/, at);
@@ -91,7 +96,12 @@ describe('a bundle on a terminal', () => {
   });
 
   e2e('shows a full-screen program, which knows the size and can be typed at', async () => {
-    const running = startOnTerminal(['/bin/sh', '-c', 'stty rows 30 cols 100; exec "$0" vi /tmp/text', makeBundle('busybox')]);
+    const running = startOnTerminal([
+      '/bin/sh',
+      '-c',
+      'stty rows 30 cols 100; exec "$0" vi /tmp/text',
+      makeBundle('busybox'),
+    ]);
     let at = await running.see(/\/tmp\/text/);
     running.type('ihello from vi\x1b');
     at = await running.see(/hello from vi/, at);
@@ -102,7 +112,12 @@ describe('a bundle on a terminal', () => {
   });
 
   e2e('is in the foreground of the terminal and has its size', async () => {
-    const running = startOnTerminal(['/bin/sh', '-c', 'stty rows 31 cols 101; "$0" sh -c "stty size; tty; test -t 0 && test -t 1 && test -t 2 && echo all"', makeBundle('busybox')]);
+    const running = startOnTerminal([
+      '/bin/sh',
+      '-c',
+      'stty rows 31 cols 101; "$0" sh -c "stty size; tty; test -t 0 && test -t 1 && test -t 2 && echo all"',
+      makeBundle('busybox'),
+    ]);
     const ran = await running.end();
     expect(ran.status, ran.stdout).toBe(0);
     expect(ran.stdout).toContain('31 101');

@@ -25,8 +25,28 @@ interface Peek {
 
 /** What the command must see exactly as when it is started plainly. */
 const same = [
-  'children', 'limits', 'blocked', 'ignored', 'caught', 'pending', 'cpus', 'ppid', 'umask', 'nice', 'scheduler', 'timer', 'parentDeathSignal',
-  'dumpable', 'subreaper', 'timerSlack', 'uid', 'gid', 'hasTerminal', 'isatty', 'comm', 'cgroup',
+  'children',
+  'limits',
+  'blocked',
+  'ignored',
+  'caught',
+  'pending',
+  'cpus',
+  'ppid',
+  'umask',
+  'nice',
+  'scheduler',
+  'timer',
+  'parentDeathSignal',
+  'dumpable',
+  'subreaper',
+  'timerSlack',
+  'uid',
+  'gid',
+  'hasTerminal',
+  'isatty',
+  'comm',
+  'cgroup',
 ] as const;
 
 function read(ran: Ran): Peek {
@@ -47,7 +67,11 @@ const plain = (): string => {
 };
 
 describe('a command started by the bundle sees what a plainly started one sees', () => {
-  for (const [how, args] of [['', []], [' with --rw', ['--rw']], [' unpacked', []]] as const) {
+  for (const [how, args] of [
+    ['', []],
+    [' with --rw', ['--rw']],
+    [' unpacked', []],
+  ] as const) {
     e2e(`descriptors 0 to 300, locks, limits, umask, nice, affinity, signals${how}`, async () => {
       const dir = makeDir(ordinaryUser(), 'stage');
       const stage = [compileProgram('stage'), dir, '--'];
@@ -92,7 +116,8 @@ describe('a command started by the bundle sees what a plainly started one sees',
     const actual = await onTerminal(makeBundle('no-rc', '--entrypoint', '/bin/peek'));
     expect(expected).toMatchObject({ hasTerminal: true, isatty: [1, 1, 1] });
     expect(pick(actual)).toEqual({ ...pick(expected), ppid: actual['ppid'] });
-    for (const peek of [expected, actual]) expect([peek['foreground'], peek['group'], peek['session']]).toEqual([peek.pid, peek.pid, peek.pid]);
+    for (const peek of [expected, actual])
+      expect([peek['foreground'], peek['group'], peek['session']]).toEqual([peek.pid, peek.pid, peek.pid]);
     expect(actual['tty']).toMatch(/^\/dev\/pts\/\d+$/);
   });
 
@@ -118,10 +143,22 @@ describe('the planner', () => {
     const bundle = makeBundle('busybox');
     await run([bundle, 'true']);
     const log = path.join(makeDir(user, 'strace'), 'log');
-    const ran = await run(['strace', '-f', '-y', '-o', log, '-e', 'trace=open,openat,openat2,execve,execveat', bundle, 'true']);
+    const ran = await run([
+      'strace',
+      '-f',
+      '-y',
+      '-o',
+      log,
+      '-e',
+      'trace=open,openat,openat2,execve,execveat',
+      bundle,
+      'true',
+    ]);
     expect(ran.status, ran.stderr).toBe(0);
     const lines = readFileSync(log, 'latin1').split('\n');
-    const planner = lines.find((line) => /execve(at)?\(.*(ld\.so|runtime)/.test(line) && line.endsWith('= 0'))?.split(' ')[0];
+    const planner = lines
+      .find((line) => /execve(at)?\(.*(ld\.so|runtime)/.test(line) && line.endsWith('= 0'))
+      ?.split(' ')[0];
     expect(planner, lines.slice(0, 40).join('\n')).toBeDefined();
     // Its threads and children too: everything that is neither the visible process nor one of its other helpers.
     const opened = lines.filter((line) => line.startsWith(`${planner} `) && !line.includes(' = -1 '));
@@ -165,7 +202,9 @@ describe('the planner', () => {
   });
 
   e2e('passes such variables to the command when it is asked to', async () => {
-    const ran = await run([makeBundle('busybox'), '--env', 'LD_LIBRARY_PATH', '--env', 'NODE_OPTIONS=--x', 'env'], { env: { LD_LIBRARY_PATH: '/opt/lib' } });
+    const ran = await run([makeBundle('busybox'), '--env', 'LD_LIBRARY_PATH', '--env', 'NODE_OPTIONS=--x', 'env'], {
+      env: { LD_LIBRARY_PATH: '/opt/lib' },
+    });
     expect(ran.stdout.split('\n')).toEqual(expect.arrayContaining(['LD_LIBRARY_PATH=/opt/lib', 'NODE_OPTIONS=--x']));
   });
 
@@ -173,9 +212,14 @@ describe('the planner', () => {
     const log = path.join(makeDir(ordinaryUser(), 'strace'), 'log');
     const bundle = makeBundle('busybox');
     await run([bundle, 'true']);
-    const ran = await run(['strace', '-f', '-v', '-s', '4096', '-o', log, '-e', 'trace=execve,execveat', bundle, 'true'], { env: { SECRET: 'hush' } });
+    const ran = await run(
+      ['strace', '-f', '-v', '-s', '4096', '-o', log, '-e', 'trace=execve,execveat', bundle, 'true'],
+      { env: { SECRET: 'hush' } },
+    );
     expect(ran.status, ran.stderr).toBe(0);
-    const planner = readFileSync(log, 'latin1').split('\n').find((line) => /ld\.so/.test(line) && /execve/.test(line));
+    const planner = readFileSync(log, 'latin1')
+      .split('\n')
+      .find((line) => /ld\.so/.test(line) && /execve/.test(line));
     expect(planner).toBeDefined();
     expect(planner).not.toMatch(/hush|HOME=/);
   });

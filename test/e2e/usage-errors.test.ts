@@ -65,7 +65,13 @@ describe('a .run given wrong options', () => {
 });
 
 describe('a .run asked about itself', () => {
-  for (const [option, shows] of [['--help', /--env/], ['--version', /\d+\.\d+/], ['--info', /payload|digest|offset/i], ['--licenses', /LGPL|Apache/], ['--dry-run', /exec/]] as const) {
+  for (const [option, shows] of [
+    ['--help', /--env/],
+    ['--version', /\d+\.\d+/],
+    ['--info', /payload|digest|offset/i],
+    ['--licenses', /LGPL|Apache/],
+    ['--dry-run', /exec/],
+  ] as const) {
     e2e(`answers ${option} on stdout with status 0 and creates nothing`, async () => {
       const cwd = makeDir(ordinaryUser(), 'cwd');
       const ran = await run([makeBundle('busybox'), option], { cwd });
@@ -78,7 +84,8 @@ describe('a .run asked about itself', () => {
 
   e2e('names in --help every option that the issue asks for', async () => {
     const { stdout } = await run([makeBundle('busybox'), '--help']);
-    const options = 'info verify extract keep target quiet env env-file keep-env mount rc root rw workdir entrypoint dry-run json licenses help version';
+    const options =
+      'info verify extract keep target quiet env env-file keep-env mount rc root rw workdir entrypoint dry-run json licenses help version';
     for (const option of options.split(' ')) expect(stdout).toContain(`--${option}`);
   });
 

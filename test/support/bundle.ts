@@ -13,14 +13,24 @@ export const bundler = path.join(repository, 'dist/bundler');
 export function makeBundle(image: ImageName | `/${string}`, ...makeArgs: string[]): string {
   const source = image.startsWith('/') ? image : makeImage(image as ImageName);
   const tool = statSync(bundler);
-  const key = createHash('sha256').update(JSON.stringify([source, statSync(source).mtimeMs, tool.mtimeMs, tool.size, makeArgs]));
+  const key = createHash('sha256').update(
+    JSON.stringify([source, statSync(source).mtimeMs, tool.mtimeMs, tool.size, makeArgs]),
+  );
   const dir = path.join(sessionDir(), 'bundles', key.digest('hex').slice(0, 16));
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   const file = path.join(dir, 'x.run');
   // make renames into place, so a file that is there is complete, and two makers at once do no harm.
   if (!existsSync(file)) {
-    const env = { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make') };
-    execFileSync(bundler, ['make', '--quiet', '--force', '-o', file, ...makeArgs, source], { env, cwd: dir, stdio: 'pipe' });
+    const env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: '/nonexistent',
+      BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make'),
+    };
+    execFileSync(bundler, ['make', '--quiet', '--force', '-o', file, ...makeArgs, source], {
+      env,
+      cwd: dir,
+      stdio: 'pipe',
+    });
   }
   return file;
 }

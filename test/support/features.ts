@@ -6,7 +6,16 @@ import { test } from 'vitest';
 import { repository } from './programs.ts';
 import { isRoot, prepareMachine } from './session.ts';
 
-export type Feature = 'root' | 'bundler' | 'userns' | 'fuse' | 'mksquashfs' | 'busybox' | 'strace' | 'unsquashfs' | 'bash';
+export type Feature =
+  | 'root'
+  | 'bundler'
+  | 'userns'
+  | 'fuse'
+  | 'mksquashfs'
+  | 'busybox'
+  | 'strace'
+  | 'unsquashfs'
+  | 'bash';
 
 function hasCommand(name: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
@@ -25,12 +34,15 @@ function canMakeUserNamespace(): boolean {
 
 const reasons: Record<Feature, () => string | undefined> = {
   root: () => (isRoot ? undefined : 'needs root (to make a bare host and to drop to other users)'),
-  bundler: () => (existsSync(path.join(repository, 'dist/bundler')) ? undefined : 'dist/bundler is missing: npm run build'),
+  bundler: () =>
+    existsSync(path.join(repository, 'dist/bundler')) ? undefined : 'dist/bundler is missing: npm run build',
   userns: () => (canMakeUserNamespace() ? undefined : 'an ordinary user can make no user namespace here'),
   fuse: () => {
     prepareMachine();
     if (!existsSync('/dev/fuse')) return '/dev/fuse is missing';
-    return (statSync('/dev/fuse').mode & 0o006) === 0o006 ? undefined : '/dev/fuse is not open to all: chmod 666 /dev/fuse';
+    return (statSync('/dev/fuse').mode & 0o006) === 0o006
+      ? undefined
+      : '/dev/fuse is not open to all: chmod 666 /dev/fuse';
   },
   mksquashfs: () => (hasCommand('mksquashfs') ? undefined : 'mksquashfs is missing: apt-get install squashfs-tools'),
   unsquashfs: () => (hasCommand('unsquashfs') ? undefined : 'unsquashfs is missing: apt-get install squashfs-tools'),
@@ -51,7 +63,9 @@ export function missing(feature: Feature): string | undefined {
  * A `test` that runs only where the features are there. Where one is missing the test is skipped with the reason in its
  * title; with BUNDLER_MUST_WORK=1 it fails instead, so that CI never passes by skipping.
  */
-export function testNeeding(...features: Feature[]): (title: string, body: () => Promise<void> | void, timeoutMs?: number) => void {
+export function testNeeding(
+  ...features: Feature[]
+): (title: string, body: () => Promise<void> | void, timeoutMs?: number) => void {
   const why = features.map(missing).filter((reason) => reason !== undefined);
   return (title, body, timeoutMs = 60_000) => {
     if (why.length === 0) {

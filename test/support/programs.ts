@@ -14,7 +14,18 @@ export function compileProgram(name: string): string {
   if (!existsSync(program)) {
     mkdirSync(path.dirname(program), { recursive: true });
     const temporary = `${program}.${process.pid}`;
-    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-static', '-s', '-o', temporary, source]);
+    execFileSync('gcc', [
+      '-std=gnu17',
+      '-D_GNU_SOURCE',
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-static',
+      '-s',
+      '-o',
+      temporary,
+      source,
+    ]);
     renameSync(temporary, program);
   }
   return program;

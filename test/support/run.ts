@@ -119,7 +119,11 @@ export class Running {
   }
 }
 
-function environmentOf(user: User, env: Readonly<Record<string, string>> = {}, home = user.home): Record<string, string> {
+function environmentOf(
+  user: User,
+  env: Readonly<Record<string, string>> = {},
+  home = user.home,
+): Record<string, string> {
   return { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, TERM: 'dumb', ...env };
 }
 
@@ -140,7 +144,9 @@ function bareCommand(argv: readonly string[], options: BareOptions): string[] {
   const [command = '', ...rest] = argv;
   const inside = `/${path.basename(command)}`;
   const files = Object.entries(options.files ?? {}).flatMap(([at, from]) => ['--file', `${from}=${at}`]);
-  const home = { user: ['--bind', `${user.home}=/home/user`], fresh: ['--dir', '/home/user'], none: [] }[options.home ?? 'user'];
+  const home = { user: ['--bind', `${user.home}=/home/user`], fresh: ['--dir', '/home/user'], none: [] }[
+    options.home ?? 'user'
+  ];
   const flags = [...home, '--file', `${command}=${inside}`, ...files, ...(options.flags ?? [])];
   return [compileProgram('bare-host'), '--uid', String(user.uid), ...flags, '--', inside, ...rest];
 }

@@ -79,6 +79,13 @@ export async function until(condition: () => boolean, describe: () => string, ti
 
 /** Waits until no process of the user is left. */
 export function untilAllEnded(user: User, timeoutMs = 10_000): Promise<void> {
-  const show = (): string => listProcesses(user).map((p) => `${p.pid} (parent ${p.parent}, ${p.state}) ${p.command}`).join('\n');
-  return until(() => listProcesses(user).length === 0, () => `processes of uid ${user.uid}:\n${show()}`, timeoutMs);
+  const show = (): string =>
+    listProcesses(user)
+      .map((p) => `${p.pid} (parent ${p.parent}, ${p.state}) ${p.command}`)
+      .join('\n');
+  return until(
+    () => listProcesses(user).length === 0,
+    () => `processes of uid ${user.uid}:\n${show()}`,
+    timeoutMs,
+  );
 }
