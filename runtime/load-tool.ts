@@ -2,7 +2,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 
 /**
- * Runs the builder: the `tool` section of the file BUNDLER_SELF, zstd-compressed CommonJS that needs only Node's own modules.
+ * Runs the builder: the `tool` section of the file BUNDLER_SELF, zstd-compressed CommonJS that needs only Node's own modules
+ * and has no import().
  * BUNDLER_TOOL is `OFFSET SIZE`, in bytes. The builder sees process.argv as [node, bundler, ...args].
  */
 export function loadTool(args: readonly string[]): void {
@@ -16,10 +17,7 @@ export function loadTool(args: readonly string[]): void {
   const source = zlib.zstdDecompressSync(readAt(self, offset, sizeBytes)).toString('utf8');
   process.argv = [process.argv[0] ?? 'node', self, ...args];
   const names = ['exports', 'require', 'module', '__filename', '__dirname'];
-  const start = vm.compileFunction(source, names, {
-    filename: 'bundler',
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  });
+  const start = vm.compileFunction(source, names, { filename: 'bundler' });
   const module = { exports: {} };
   start.call(module.exports, module.exports, requireOwn, module, self, '/');
 }
