@@ -33,7 +33,8 @@ static void tell_places(uint64_t need_bytes, struct buffer *out)
 	dirs_candidates(&dirs);
 	for (size_t i = 0; i < dirs.count; i++) {
 		struct dir_fact fact;
-		OWN_FD dir = dir_probe(dirs.path[i], need_bytes, &fact);
+		int dir = dir_probe(dirs.path[i], need_bytes, &fact);
+		close_fd(&dir);
 		add_place(out, dirs.path[i], &fact);
 	}
 }
