@@ -44,10 +44,17 @@ export function collectMounts(manifest: Manifest, request: Request, options: Opt
   return [...all.filter(({ entry }) => entry.pass === -1), ...all.filter(({ entry }) => entry.pass === 0)];
 }
 
-/** The mount operations, and the mountpoints that a root which cannot be written must show from the start. */
-export function planMounts(input: LaunchInput): { ops: Op[]; shown: Shown[] } {
+/** The mount operations of both passes, and the mountpoints that a root which cannot be written must show from the start. */
+export interface MountPlan {
+  readonly early: readonly Op[];
+  readonly late: readonly Op[];
+  readonly shown: readonly Shown[];
+}
+
+export function planMounts(input: LaunchInput): MountPlan {
   const { manifest, request, options, host } = input;
-  const ops: Op[] = [];
+  const early: Op[] = [];
+  const late: Op[] = [];
   const shown: Shown[] = [];
   for (const mount of collectMounts(manifest, request, options)) {
     const { entry, from } = mount;
@@ -55,7 +62,7 @@ export function planMounts(input: LaunchInput): { ops: Op[]; shown: Shown[] } {
     const kind = isBind(entry) ? (host.kinds[op.source] ?? 'missing') : undefined;
     if (kind === 'missing' && (from === 'system' || from === 'config')) continue;
     refuseMissing(mount, kind, op.source);
-    ops.push(op);
+    (entry.pass === -1 ? early : late).push(op);
     const point = mountpointKind(op.options, kind);
     if (point === 'none') continue;
     // An image's symlink to a file that only its own init would make must not hide the host's configuration.
@@ -67,7 +74,13 @@ export function planMounts(input: LaunchInput): { ops: Op[]; shown: Shown[] } {
       data: '',
     });
   }
-  return { ops, shown };
+  return { early, late, shown };
+}
+
+/** Does a path of the container lie in a file system that is empty at every start? /var/run is a link to /run in most images. */
+export function isInTmpfs(path: Bytes, { early }: MountPlan): boolean {
+  const tops = early.flatMap((op) => (op.op === 'mount' && op.type === 'tmpfs' ? [op.target] : []));
+  return [...tops, '/run'].some((top) => path.startsWith(`${top}/`));
 }
 
 /** The host paths that mounts come from: host.ts looks at each. */

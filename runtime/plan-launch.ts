@@ -6,7 +6,7 @@ import { planEnvironment, variable } from './environment.ts';
 import { Failure } from './failure.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
 import { planLocaltime } from './localtime.ts';
-import { planMounts } from './mounts.ts';
+import { isInTmpfs, planMounts } from './mounts.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 import { planShadow } from './shadow.ts';
 
@@ -22,13 +22,24 @@ export function planLaunch(input: LaunchInput): Launch {
   const command = planCommand(input, shadow.account, environment);
   const mounts = planMounts(input);
   const kept = isKept(payload);
-  const files = [...shadow.shown, ...planLocaltime(input, !kept), ...command.shown];
+  const home = shadow.home;
+  const homeIsLate = home !== null && isInTmpfs(home.path, mounts);
+  const files = [
+    ...shadow.shown,
+    // A kept root is not given a directory that a tmpfs covers anyway.
+    ...(home !== null && !(kept && homeIsLate) ? [home] : []),
+    ...planLocaltime(input, !kept),
+    ...command.shown,
+  ];
   return {
     plan: [
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
       ...rootOps(input, payload),
       ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
-      ...mounts.ops,
+      ...mounts.early,
+      // Before the user's mounts, so that it is never made in a directory of the host.
+      ...(homeIsLate ? [mkdir(home.path, home.mode)] : []),
+      ...mounts.late,
       ...(payload.driver === 'fuse' || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
       { op: 'pivot' },
       command.cwd,

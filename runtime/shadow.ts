@@ -7,6 +7,8 @@ import type { LaunchInput, Shown } from './launch-input.ts';
 export interface Shadow {
   readonly account: Account;
   readonly shown: readonly Shown[];
+  /** The home directory to make where it is missing. */
+  readonly home: Shown | null;
 }
 
 interface User {
@@ -41,15 +43,17 @@ export function planShadow(input: LaunchInput): Shadow {
     { kind: 'file', path: '/etc/group', mode: 0o644, data: groupText },
   ];
   const home = settings.root ? '/root' : user.home;
-  if (home !== '/' && readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no') {
-    shown.push({ kind: 'dir', path: home, mode: 0o700, data: '' });
-  }
+  const makesHome = readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no' && canBeHome(home);
   if (settings.root && manifest.rootfs?.debian) {
     // apt drops to the user _apt, which a single mapped id cannot do.
     const data = 'APT::Sandbox::User "root";\n';
     shown.push({ kind: 'file', path: '/etc/apt/apt.conf.d/enroot', mode: 0o644, data });
   }
-  return { account: { name: settings.root ? 'root' : user.name, home, shell, loginName: user.name }, shown };
+  return {
+    account: { name: settings.root ? 'root' : user.name, home, shell, loginName: user.name },
+    shown,
+    home: makesHome ? { kind: 'dir', path: home, mode: 0o700, data: '' } : null,
+  };
 }
 
 /** Our lines, then those of the image whose name and id are still free; malformed lines and _apt are left out. */
@@ -101,6 +105,11 @@ function pickShell({ manifest }: LaunchInput, shell: Bytes): Bytes {
   const known = (manifest.rootfs?.passwd ?? '').split('\n').map((line) => line.split(':')[6]);
   if (shell.startsWith('/') && known.includes(shell)) return shell;
   return readLoginDefs(manifest.rootfs?.useradd ?? '').get('SHELL') || '/bin/sh';
+}
+
+/** Accounts of daemons have homes such as /dev/null, `/` and /nonexistent: what the host's file systems hold is not made. */
+function canBeHome(home: Bytes): boolean {
+  return home !== '/' && home !== '/nonexistent' && !/^\/(dev|proc|sys)(\/|$)/.test(home);
 }
 
 function isName(name: Bytes): boolean {

@@ -182,6 +182,34 @@ describe('planLaunch: users', () => {
   });
 });
 
+describe('planLaunch: a home directory in /tmp', () => {
+  const request = { env: { HOME: '/tmp/h' } };
+  const host = { passwdLine: '' };
+
+  test('is made on its tmpfs, before the mounts of the user', () => {
+    const plan = planOf({ args: ['-m', '/data:/tmp'], request, host: { ...host, kinds: { '/data': 'dir' } } });
+    const at = plan.findIndex((op) => op.op === 'mkdir' && op.path === '/tmp/h' && op.mode === 0o700);
+    expect(at).toBeGreaterThan(
+      plan.findIndex((op) => op.op === 'mount' && op.target === '/tmp' && op.type === 'tmpfs'),
+    );
+    expect(at).toBeLessThan(plan.findIndex((op) => op.op === 'mount' && op.source === '/data'));
+  });
+
+  test('leaves nothing in a kept root', () => {
+    const plan = planOf({ args: ['-k'], request, host });
+    const root = plan.findIndex(({ op }) => op === 'root');
+    const tmpfs = plan.findIndex((op) => op.op === 'mount' && op.target === '/tmp');
+    expect(plan.slice(root, tmpfs).some((op) => op.op === 'mkdir' && op.path.startsWith('/tmp/'))).toBe(false);
+  });
+
+  test.each(['/', '/dev/null', '/proc/x', '/nonexistent'])('that is %s is not made', (home) => {
+    const plan = planOf({ request: { env: { HOME: home } }, host });
+    expect(plan.some((op) => (op.op === 'mkdir' || op.op === 'entry') && op.path === home && op.mode === 0o700)).toBe(
+      false,
+    );
+  });
+});
+
 describe('planLaunch: the command', () => {
   const noRc = { rc: false };
   const config = { entrypoint: ['/bin/app'], cmd: ['serve', '-v'], env: [], workdir: '/srv', user: '' };
