@@ -116,6 +116,7 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 	}
 	close_fd(&planner.errors);
 	status = obey(bundle, &reply, &why);
+	buffer_free(&reply);
 	if (status < 0)
 		fault_die(&why, EXIT_OWN_FAILURE);
 	return status;
