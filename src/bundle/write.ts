@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { fdatasync, ftruncateSync } from 'node:fs';
 import { FormatError } from '../format/format-error.ts';
-import { type HashTree, sha256, startTree, treeSizeBytes } from '../format/hash-tree.ts';
+import { type HashTree, sha256, treeSizeBytes } from '../format/hash-tree.ts';
 import {
   encodeTable,
   layOutSections,
@@ -11,6 +11,7 @@ import {
   type SectionTable,
 } from '../format/sections.ts';
 import { type Range, readChunks, writeExactly } from './copy.ts';
+import { startPayloadCopy } from './copy-payload.ts';
 
 /** A section that is copied from another bundle, with the digest it must have. */
 export interface CopiedSection extends Range {
@@ -50,9 +51,19 @@ export async function writeBundle(
     advance(data.length);
   };
 
-  await copySection(launcher, 'launcher', launcherAt, write);
-  await copySection(runtime, 'runtime', runtimeAt, write);
-  const tree = await copyPayload(payload, payloadAt, write);
+  const copy = startPayloadCopy(payload.source, target, payloadAt, payload.sizeBytes);
+  let tree: HashTree;
+  try {
+    await copySection(launcher, 'launcher', launcherAt, write);
+    await copySection(runtime, 'runtime', runtimeAt, write);
+    tree = await copy.finish((bytes) => {
+      flush.wrote(bytes);
+      advance(bytes);
+    });
+  } catch (error) {
+    await copy.stop();
+    throw error;
+  }
   const manifest = await parts.describe(tree.root);
 
   const table = layOutSections([
@@ -94,15 +105,6 @@ async function copySection(section: CopiedSection, name: string, targetAt: numbe
       'install bundler again',
     );
   }
-}
-
-async function copyPayload(payload: BundleParts['payload'], targetAt: number, write: Write): Promise<HashTree> {
-  const hasher = startTree();
-  await readChunks(payload.source, { offset: 0, sizeBytes: payload.sizeBytes }, (chunk, offset) => {
-    hasher.update(chunk);
-    write(chunk, targetAt + offset);
-  });
-  return hasher.finish();
 }
 
 /** Has the file's data written back now and then, by one fdatasync(2) at a time in another thread, while more is written. */
