@@ -147,7 +147,7 @@ function guessEntry(fields: readonly Bytes[], where: string): FstabEntry {
   let list = options.split(',').filter((option) => option !== '');
   if (type === '' && list.length === 0) list = ['rbind', 'x-create=auto'];
   // `SRC:DST:ro` can only mean a bind mount: without one mount(2) would refuse it.
-  if (type === '' && source.startsWith('/') && !list.some((option) => propagation.has(option) || doesMount(option))) {
+  if (type === '' && source !== 'none' && !list.some((option) => propagation.has(option) || doesMount(option))) {
     list = ['rbind', 'x-create=auto', ...list];
   }
   const passText = pass === '' || pass === '0' ? freq : pass;

@@ -18,6 +18,8 @@ describe('fields of a mount', () => {
     ['/a:/b:bind', { source: '/a', target: '/b', type: '', options: ['bind'] }],
     ['/a:/b:none:x-create=dir,bind,ro', { target: '/b', type: '', options: ['x-create=dir', 'bind', 'ro'] }],
     ['/a:/b:ro', { source: '/a', target: '/b', options: ['rbind', 'x-create=auto', 'ro'] }],
+    ['a/b:/b:ro', { source: 'a/b', target: '/b', options: ['rbind', 'x-create=auto', 'ro'] }],
+    ['none:/b:ro', { source: 'none', options: ['ro'] }],
     ['none:/dev/pts:devpts', { source: 'none', target: '/dev/pts', type: 'devpts', options: [] }],
     ['none:/proc:none:x-detach', { source: 'none', target: '/proc', type: '', options: ['x-detach'] }],
     ['/a\\040b:/c\\072d', { source: '/a b', target: '/c:d' }],
