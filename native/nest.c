@@ -118,10 +118,8 @@ int nest_remove(struct nest *nest, struct fault *why)
 	OWN_FD root = openat(nest->dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int status = 0;
 
-	if (root < 0 && errno == EACCES) {
-		fchmodat(nest->dir, "root", 0700, 0);
+	if (root < 0 && errno == EACCES && fchmodat(nest->dir, "root", 0700, 0) == 0)
 		root = openat(nest->dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	}
 	if (root >= 0) {
 		fchmod(root, 0700);
 		status = remove_tree(root, why);
