@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SHA256_SCALAR)
 #include <cpuid.h>
 #include <immintrin.h>
 #endif
@@ -53,7 +53,7 @@ static void hash_blocks_scalar(uint32_t state[8], const uint8_t *data, size_t bl
 	}
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SHA256_SCALAR)
 // Intel SHA extensions: sha256rnds2 does two rounds on the state split as ABEF and CDGH; msg1 and msg2 extend the message four words at a time
 // (Intel SDM, volume 2).
 __attribute__((target("sha,sse4.1")))

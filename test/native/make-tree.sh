@@ -36,8 +36,8 @@ truncate -s 5000000 sparse/all
 truncate -s 3000000 sparse/middle
 printf begin | dd of=sparse/middle conv=notrunc 2>/dev/null
 printf end | dd of=sparse/middle bs=1 seek=2500000 conv=notrunc 2>/dev/null
-truncate -s 3000000000 sparse/huge
-printf x | dd of=sparse/huge bs=1 seek=1500000000 conv=notrunc 2>/dev/null
+truncate -s 100000000 sparse/huge
+printf x | dd of=sparse/huge bs=1 seek=50000000 conv=notrunc 2>/dev/null
 mkdir attrs/dir
 for n in few large large-too; do echo "$n" > attrs/$n; done
 python3 - <<'END'
