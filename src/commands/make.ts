@@ -31,7 +31,7 @@ export function defineMake(program: Command): void {
     )
     .argument('<image>', 'the squashfs image (.sqsh)')
     .option('-o, --output <file>', 'the file to write (default: NAME.run in the current directory)')
-    .option('-t, --target <dir>', 'where a run with --keep or --extract unpacks it, expanded there: ~/np')
+    .option('-t, --target <dir>', "where a run with --keep or --extract unpacks it, expanded there: '~/np'")
     .option('-d, --description <text>', 'what it is, shown by --info')
     .option('-f, --force', 'replace the output file when it exists')
     .option('--name <name>', "the bundle's name (default: the image's file name without its ending)", parseName)

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes docs/cmd/{make,inspect,verify,extract,run-file}.md from the definitions of the commands: node scripts/make-command-docs.ts
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { createProgram } from '../src/cli.ts';
+
+const examples: Record<string, readonly string[]> = {
+  make: [
+    'bundler make np.sqsh',
+    'bundler make -o bench.run --env OMP_NUM_THREADS=4 -d "norm benchmark" np.sqsh',
+    'bundler make --entrypoint \'["python3", "-I"]\' np.sqsh',
+    'SOURCE_DATE_EPOCH=0 bundler make -f -q np.sqsh',
+  ],
+  inspect: ['bundler inspect np.run', 'bundler inspect --json np.run', 'bundler inspect np.sqsh'],
+  verify: ['bundler verify np.run', 'bundler verify --quiet np.run && ./np.run'],
+  extract: ['bundler extract np.run', 'bundler extract -o /scratch/np np.sqsh'],
+  run: ['bundler run np.run', 'bundler run /mnt/noexec/np.run --env OMP_NUM_THREADS=8 python3 norm.py'],
+};
+
+const statuses: Record<string, string> = {
+  run: "The exit status is that of the bundle: the command's own, or 125, 126, 127 as described in [run](run.md).",
+  verify: 'The exit status is 0, 1 or 125, as said above.',
+};
+
+/** The pages by their file names. `bundler run FILE` is run-file.md: run.md is about the options of a bundle. */
+export function renderPages(): Map<string, string> {
+  const commands = createProgram(() => {}).commands;
+  return new Map(
+    commands.map((command) => [`${command.name() === 'run' ? 'run-file' : command.name()}.md`, renderPage(command)]),
+  );
+}
+
+function renderPage(command: Command): string {
+  const help = command.createHelp();
+  const lines = [
+    '<!-- written by scripts/make-command-docs.ts from the definition of the command -->',
+    `# bundler ${command.name()}`,
+    '',
+    command.description(),
+    '',
+    `    bundler ${command.name()} ${command.usage()}`,
+    '',
+    ...renderTable(
+      'argument',
+      help.visibleArguments(command).map((argument) => [help.argumentTerm(argument), argument.description]),
+    ),
+    ...renderTable(
+      'option',
+      help.visibleOptions(command).map((option) => [help.optionTerm(option), option.description]),
+    ),
+    statuses[command.name()] ??
+      'The exit status is 0 on success and 125 when bundler fails; the message on stderr says why and what to try.',
+    '',
+    'Examples:',
+    '',
+    ...(examples[command.name()] ?? []).map((line) => `    ${line}`),
+    '',
+  ];
+  return lines.join('\n');
+}
+
+function renderTable(title: string, rows: readonly (readonly [string, string])[]): string[] {
+  const cell = (text: string) => text.replaceAll('|', '\\|');
+  return [`| ${title} | |`, '|---|---|', ...rows.map(([term, text]) => `| \`${cell(term)}\` | ${cell(text)} |`), ''];
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const dir = resolve(import.meta.dirname, '../docs/cmd');
+  mkdirSync(dir, { recursive: true });
+  for (const [name, page] of renderPages()) writeFileSync(join(dir, name), page);
+}
