@@ -50,11 +50,11 @@ export function isNeeded(name: string): boolean {
   if (unreachable.test(name)) return false;
   // Converters of legacy encodings (UTF-8, UTF-16 and Latin-1 are code), transliteration, dictionaries of Thai, Chinese ..
   if (name.endsWith('.cnv') || name.startsWith('translit/') || name.endsWith('.dict')) return false;
-  const [, folder = '', base = ''] = /^(?:(\w+)\/)?(\w+)\.res$/.exec(name) ?? [];
-  if (!name.endsWith('.res')) return true;
+  const [, base] = /(\w+)\.res$/.exec(name) ?? [];
+  if (base === undefined) return true;
   // A locale is `xx` or `xxx` with parts after `_`; other bundles (pool, res_index, supplementalData ..) are shared tables.
-  const isLocale = /^[a-z]{2,3}(_|$)/.test(base) || base === 'root';
-  return isLocale ? keptLocales.has(base) : !(folder === 'translit');
+  const isLocale = (/^[a-z]{2,3}(_|$)/.test(base) && base !== 'res_index') || base === 'root';
+  return !isLocale || keptLocales.has(base);
 }
 
 function findHeaders(binary: Buffer): number[] {
