@@ -52,7 +52,7 @@ static int add_name(struct tree *tree, uint64_t parent, const char *text, size_t
 	copy = strndup(text, size);
 	if (!copy)
 		return -ENOMEM;
-	at = tree->name ? (size_t)(added - tree->name) : 0;
+	at = added ? (size_t)(added - tree->name) : 0;
 	for (; count > 0 && strcmp(tree->name[at].name, copy) < 0; count--)
 		at++;
 	if (tree->name_count == tree->name_capacity) {

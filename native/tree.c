@@ -15,6 +15,9 @@ const struct tree_name *tree_names(const struct tree *tree, uint64_t dir, size_t
 {
 	size_t low = 0, high = tree->name_count, end;
 
+	*count = 0;
+	if (high == 0)
+		return NULL;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (tree->name[middle].parent < dir)

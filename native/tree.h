@@ -41,7 +41,7 @@ int tree_build(struct tree *tree, struct image *image, struct image_reader *read
 
 // The node of a synthetic id; NULL for an id that was never given out.
 const struct tree_node *tree_node(const struct tree *tree, uint64_t id);
-// The names added to a directory: *count of them, sorted.
+// The names added to a directory: *count of them, sorted; NULL when nothing was added anywhere.
 const struct tree_name *tree_names(const struct tree *tree, uint64_t dir, size_t *count);
 // The added name in a directory, or NULL.
 const struct tree_name *tree_find(const struct tree *tree, uint64_t dir, const char *name, size_t size);
