@@ -51,9 +51,9 @@ export function interpretReading(output: Buffer): ImageReading {
   const [blockSizeBytes = 0, inodes = 0, usedBytes = 0] = numbers.map(Number);
   const content = (path: string): string => toText(facts.get(`content.${path}`) ?? '');
   // Where the path leads, symbolic links followed inside the image.
-  const real = (path: string): string[] => (facts.get(`real.${path}`) ?? 'none').split(' ');
-  const isFile = (path: string): boolean => real(path)[0] === 'file';
-  const [, shellMode = '0'] = real(paths.shell);
+  const type = (path: string): string[] => (facts.get(`type.${path}`) ?? 'none').split(' ');
+  const isFile = (path: string): boolean => type(path)[0] === 'file';
+  const [, shellMode = '0'] = type(paths.shell);
   return {
     compressor,
     blockSizeBytes,

@@ -64,9 +64,8 @@ describe('the answer of the role read-image', () => {
     const reading = read(
       ['content./etc/passwd', 'root:x:0:0:r\xc3\xb6\xc3\xb6t:/root:/bin/sh\n'],
       ['content./etc/rc', '#!/bin/sh\n# enroot-provenance: v1\nexec "$@"\n'],
-      ['real./etc/rc', 'file 0755 40'],
-      ['type./bin/sh', 'link dash'],
-      ['real./bin/sh', 'file 0755 120000'],
+      ['type./etc/rc', 'file 0755 40'],
+      ['type./bin/sh', 'file 0755 120000'],
     );
     expect(reading).toMatchObject({ compressor: 'xz', blockSizeBytes: 65536, inodes: 9, usedBytes: 1234 });
     expect(reading.rootfs).toMatchObject({
@@ -80,9 +79,9 @@ describe('the answer of the role read-image', () => {
   });
 
   test('knows a shell only where it is a file that can be executed', () => {
-    expect(read(['type./bin/sh', 'link dash'], ['real./bin/sh', 'none']).rootfs.shell).toBe(false);
-    expect(read(['real./bin/sh', 'file 0644 5']).rootfs.shell).toBe(false);
-    expect(read(['real./bin/sh', 'dir 0755']).rootfs.shell).toBe(false);
+    expect(read(['type./bin/sh', 'link dash']).rootfs.shell).toBe(false);
+    expect(read(['type./bin/sh', 'file 0644 5']).rootfs.shell).toBe(false);
+    expect(read(['type./bin/sh', 'dir 0755']).rootfs.shell).toBe(false);
     expect(read().rootfs.shell).toBe(false);
   });
 
