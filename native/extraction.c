@@ -14,8 +14,6 @@
 #include <unistd.h>
 #include "janitor.h"
 
-#define NEST_PREFIX "extract-"
-
 static bool shows_progress(const struct extraction_request *request)
 {
 	return !request->quiet && isatty(STDERR_FILENO);
@@ -55,7 +53,8 @@ static int open_parent(const char *path, char name[NAME_MAX + 1], struct fault *
 	return -1;
 }
 
-static int await_tree(int control, bool draw, struct fault *why)
+// Until the tree is there; nest: the name of the nest it is in, or "".
+static int await_tree(int control, bool draw, char nest[NAME_MAX + 1], struct fault *why)
 {
 	bool drawn = false;
 	int status = -1;
@@ -76,6 +75,7 @@ static int await_tree(int control, bool draw, struct fault *why)
 			*why = note.why;
 			break;
 		} else if (note.kind == JANITOR_DONE) {
+			snprintf(nest, NAME_MAX + 1, "%.*s", NAME_MAX, note.why.text);
 			status = 0;
 			break;
 		}
@@ -85,38 +85,7 @@ static int await_tree(int control, bool draw, struct fault *why)
 	return status;
 }
 
-// A place of ours, or the directory that the target lies in, swept of what killed runs left there.
-static int prepare_nest(struct janitor_job *job, int parent, const char *prefix, const struct extraction_request *request, struct fault *why)
-{
-	nest_sweep(parent, prefix, 1);
-	if (nest_make(&job->nest, parent, prefix, why) == 0)
-		return 0;
-	fault(why, why->error, "make a directory to unpack into beside or in %s", request->target[0] ? request->target : request->place);
-	if (why->error == EACCES || why->error == EROFS)
-		fault_hint(why, "it cannot be written; unpack elsewhere: --target DIR or BUNDLER_CACHE_DIR=DIR");
-	return -1;
-}
-
-static int prepare_target(struct janitor_job *job, const struct extraction_request *request, struct fault *why)
-{
-	char prefix[NAME_MAX + 1];
-	int state;
-
-	if (target_prefix(&job->target, prefix, sizeof prefix, why) < 0)
-		return -1;
-	// runs that start together with the same target unpack it once
-	while ((state = target_inspect(&job->target, &job->mark, why)) == TARGET_ABSENT && request->reuse && nest_wait(job->target.parent, prefix))
-		;
-	if (state == TARGET_ABSENT)
-		return prepare_nest(job, job->target.parent, prefix, request, why);
-	if (state == TARGET_COMPLETE && !request->reuse) {
-		fault(why, EEXIST, "unpack into %s", request->target);
-		return fault_hint(why, "it was unpacked earlier from this image: --keep uses it again");
-	}
-	return state == TARGET_COMPLETE ? 0 : -1;
-}
-
-static int note_tree(struct extraction *extraction, const struct janitor_job *job, const struct extraction_request *request, struct fault *why)
+static int note_tree(struct extraction *extraction, const char *nest, const struct extraction_request *request, struct fault *why)
 {
 	struct stat facts;
 	int size;
@@ -124,7 +93,7 @@ static int note_tree(struct extraction *extraction, const struct janitor_job *jo
 	if (request->target[0])
 		size = asprintf(&extraction->path, "%s", request->target);
 	else
-		size = asprintf(&extraction->path, "%s/%s/root", request->place, job->nest.name);
+		size = asprintf(&extraction->path, "%s/%s/root", request->place, nest);
 	if (size < 0)
 		return fault(why, ENOMEM, "unpack the image");
 	if (stat(extraction->path, &facts) < 0)
@@ -136,40 +105,31 @@ static int note_tree(struct extraction *extraction, const struct janitor_job *jo
 
 int extraction_start(struct extraction *extraction, const struct extraction_request *request, struct fault *why)
 {
-	char name[NAME_MAX + 1];
+	char name[NAME_MAX + 1], nest[NAME_MAX + 1] = "";
 	OWN_FD parent = -1;
-	OWN_FD process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	OWN_FD process = (int)syscall(SYS_pidfd_open, getpid(), 0);   // close-on-exec of itself
 	struct janitor_job job = {
 		.unpack = {.file = request->file, .offset = request->offset, .size = request->size, .keep_owners = request->keep_owners},
-		.nest = NEST_NONE, .mark = -1, .keep = request->keep, .process = process,
+		.keep = request->keep, .reuse = request->reuse, .process = process,
 	};
-	int status;
 
-	if (process >= 0)
-		fcntl(process, F_SETFD, FD_CLOEXEC);
 	if (request->target[0]) {
 		parent = open_parent(request->target, name, why);
+		if (parent < 0)
+			return -1;
 		job.target = (struct target){.parent = parent, .name = name, .shown = request->target, .digest = request->digest};
 		job.unpack.place = request->target;
-		status = parent < 0 ? -1 : prepare_target(&job, request, why);
 	} else {
 		parent = open(request->place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0)
+			return fault(why, errno, "open %s, to unpack into it", request->place);
 		job.unpack.place = request->place;
-		status = parent < 0 ? fault(why, errno, "open %s", request->place) : prepare_nest(&job, parent, NEST_PREFIX, request, why);
 	}
-	if (status == 0) {
-		extraction->control = janitor_start(&job, why);
-		if (extraction->control < 0 && job.nest.dir >= 0) {
-			struct fault ignored;
-			nest_remove(&job.nest, &ignored);
-		}
-		status = extraction->control < 0 ? -1 : await_tree(extraction->control, shows_progress(request), why);
-	}
-	if (status == 0)
-		status = note_tree(extraction, &job, request, why);
-	nest_close(&job.nest);
-	close_fd(&job.mark);
-	return status;
+	job.parent = parent;
+	extraction->control = janitor_start(&job, why);
+	if (extraction->control < 0 || await_tree(extraction->control, shows_progress(request), nest, why) < 0)
+		return -1;
+	return note_tree(extraction, nest, request, why);
 }
 
 int extraction_open(const struct extraction *extraction, struct fault *why)
@@ -219,7 +179,12 @@ int extraction_hand_over(struct extraction *extraction, int staging, struct faul
 		;
 	if (size < 0)
 		return fault(why, errno, "hand the unpacked tree over to the janitor");
+	// its answer: from now on a sweep knows the namespace, whatever happens to the janitor
+	while ((size = recv(extraction->control, &note, sizeof note, 0)) < 0 && errno == EINTR)
+		;
 	close_fd(&extraction->control);
+	if (size != (ssize_t)sizeof note)
+		return fault(why, 0, "hand the unpacked tree over: the janitor has ended");
 	return watch >= 0;
 }
 

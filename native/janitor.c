@@ -15,6 +15,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "detach.h"
+#include "nest.h"
+
+struct janitor {
+	struct janitor_job job;
+	int control;
+	struct nest nest;          // where it is unpacked; closed when there is none (any more)
+	int mark;                  // the target's mark with its lock, or -1
+};
 
 static void say(int control, uint32_t kind, uint64_t done, uint64_t total, const struct fault *why)
 {
@@ -31,23 +39,24 @@ static void report_progress(void *arg, uint64_t done, uint64_t total)
 	say(*(int *)arg, JANITOR_PROGRESS, done, total, NULL);
 }
 
-_Noreturn static void work(struct janitor_job *job, int control, pid_t parent)
+_Noreturn static void work(struct janitor *janitor, pid_t parent)
 {
+	struct unpack_request *request = &janitor->job.unpack;
 	struct fault why = {.error = 0};
 	OWN_FD root = -1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	close_fd(&job->nest.lock);   // the lock is the janitor's
-	root = openat(job->nest.dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	job->unpack.progress = report_progress;
-	job->unpack.arg = &control;
+	close_fd(&janitor->nest.lock);   // the lock is the janitor's
+	root = openat(janitor->nest.dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	request->progress = report_progress;
+	request->arg = &janitor->control;
 	if (root < 0)
 		fault(&why, errno, "open the directory to unpack into");
-	else if (unpack_into(root, &job->unpack, &why) == 0)
+	else if (unpack_into(root, request, &why) == 0)
 		_exit(0);
-	say(control, JANITOR_FAILED, 0, 0, &why);
+	say(janitor->control, JANITOR_FAILED, 0, 0, &why);
 	_exit(1);
 }
 
@@ -60,26 +69,22 @@ static void fault_killed(struct fault *why, int status, const char *place)
 		fault_hint(why, "the limit on file sizes is too small: ulimit -f unlimited");
 }
 
-// Runs the worker until it ends, or until the process that wants the tree is gone. 0: unpacked.
-static int unpack(struct janitor_job *job, int control)
+// Runs the worker until it ends, or until the process that wants the tree is gone. 1: unpacked; 0: it failed and has said so; -1 with why.
+static int run_worker(struct janitor *janitor, struct fault *why)
 {
-	struct fault why;
 	pid_t self = getpid(), worker;
 	int pipes[2], status = 0;
 	bool abandoned = false;
 
-	if (pipe2(pipes, O_CLOEXEC) < 0 || (worker = fork()) < 0) {
-		fault(&why, errno, "start the unpacking process");
-		say(control, JANITOR_FAILED, 0, 0, &why);
-		return -1;
-	}
+	if (pipe2(pipes, O_CLOEXEC) < 0 || (worker = fork()) < 0)
+		return fault(why, errno, "start the unpacking process");
 	if (worker == 0) {
 		close(pipes[0]);
-		work(job, control, self);
+		work(janitor, self);
 	}
 	close(pipes[1]);
 	for (;;) {
-		struct pollfd wait[2] = {{.fd = control, .events = POLLIN}, {.fd = pipes[0], .events = POLLIN}};
+		struct pollfd wait[2] = {{.fd = janitor->control, .events = POLLIN}, {.fd = pipes[0], .events = POLLIN}};
 		if (poll(wait, 2, -1) < 0 && errno == EINTR)
 			continue;
 		if (wait[1].revents)
@@ -93,67 +98,110 @@ static int unpack(struct janitor_job *job, int control)
 	close(pipes[0]);
 	while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
 		;
-	if (abandoned)
+	if (WIFSIGNALED(status) && !abandoned) {
+		fault_killed(why, status, janitor->job.unpack.place);
 		return -1;
-	if (WIFSIGNALED(status)) {
-		fault_killed(&why, status, job->unpack.place);
-		say(control, JANITOR_FAILED, 0, 0, &why);
 	}
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+	return !abandoned && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static int rename_to_target(struct janitor_job *job, struct fault *why)
+static int rename_to_target(struct janitor *janitor, struct fault *why)
 {
-	const struct target *target = &job->target;
-	int status = (int)syscall(SYS_renameat2, job->nest.dir, "root", target->parent, target->name, 1 /* RENAME_NOREPLACE */);
+	const struct target *target = &janitor->job.target;
+	int status = (int)syscall(SYS_renameat2, janitor->nest.dir, "root", target->parent, target->name, 1 /* RENAME_NOREPLACE */);
 
 	// file systems and kernels without it: rename(2) replaces an empty directory at most
 	if (status < 0 && (errno == EINVAL || errno == ENOSYS))
-		status = renameat(job->nest.dir, "root", target->parent, target->name);
+		status = renameat(janitor->nest.dir, "root", target->parent, target->name);
 	if (status == 0)
 		return 0;
 	if (errno != EEXIST && errno != ENOTEMPTY)
 		return fault(why, errno, "give the unpacked tree its name %s", target->shown);
 	// another run was faster
-	close_fd(&job->mark);
-	status = job->keep ? target_inspect(target, &job->mark, why) : -1;
-	if (status == TARGET_COMPLETE)
-		return 0;
-	if (status < 0 && job->keep)
-		return -1;
-	return fault(why, EEXIST, "give the unpacked tree its name %s", target->shown);
+	close_fd(&janitor->mark);
+	status = janitor->job.reuse ? target_inspect(target, &janitor->mark, why) : TARGET_ABSENT;
+	if (status == TARGET_ABSENT)
+		return fault(why, EEXIST, "give the unpacked tree its name %s", target->shown);
+	return status == TARGET_COMPLETE ? 0 : -1;
 }
 
-// Puts a complete tree where it is wanted.
-static int finish(struct janitor_job *job, struct fault *why)
+// Gives a complete tree the target's name, and removes what is left of the nest.
+static int finish_target(struct janitor *janitor, struct fault *why)
 {
-	OWN_FD root = openat(job->nest.dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN_FD root = openat(janitor->nest.dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct fault ignored;
 
-	if (!job->target.name)
-		return 0;
 	if (root < 0 || fchmod(root, 0700) < 0)
 		return fault(why, errno, "open the unpacked tree");
-	job->mark = target_mark(root, job->target.digest, job->keep, why);
-	if (job->mark < 0)
+	janitor->mark = target_mark(root, janitor->job.target.digest, janitor->job.keep, why);
+	if (janitor->mark < 0)
 		return -1;
-	if (rename_to_target(job, why) < 0) {
-		close_fd(&job->mark);
+	if (rename_to_target(janitor, why) < 0) {
+		close_fd(&janitor->mark);
 		return -1;
 	}
-	nest_remove(&job->nest, why);
-	nest_close(&job->nest);
+	nest_remove(&janitor->nest, &ignored);
+	nest_close(&janitor->nest);
 	return 0;
 }
 
-// A nest is always ours; a target only from the moment it has its name and our mark.
-static void clean_up(struct janitor_job *job)
+// A nest below parent, after a sweep of what killed runs left there. 0 or -1.
+static int make_nest(struct janitor *janitor, const char *prefix, struct fault *why)
 {
-	struct fault why;
+	nest_sweep(janitor->job.parent, prefix, 1);
+	if (nest_make(&janitor->nest, janitor->job.parent, prefix, why) == 0)
+		return 0;
+	fault(why, why->error, "make a directory to unpack into, for %s", janitor->job.unpack.place);
+	if (why->error == EACCES || why->error == EROFS)
+		fault_hint(why, "it cannot be written; unpack elsewhere: --target DIR or BUNDLER_CACHE_DIR=DIR");
+	return -1;
+}
 
-	if (job->nest.dir >= 0)
-		nest_remove(&job->nest, &why);
-	if (job->mark >= 0 && !job->keep)
-		target_remove(&job->target, &why);
+static int unpack_target(struct janitor *janitor, struct fault *why)
+{
+	const struct janitor_job *job = &janitor->job;
+	char prefix[NAME_MAX + 1];
+	int state;
+
+	if (target_prefix(&job->target, prefix, sizeof prefix, why) < 0)
+		return -1;
+	// runs that start together with the same target unpack it once
+	while ((state = target_inspect(&job->target, &janitor->mark, why)) == TARGET_ABSENT && job->reuse && nest_wait(job->parent, prefix))
+		;
+	if (state == TARGET_COMPLETE && !job->reuse) {
+		close_fd(&janitor->mark);
+		fault(why, EEXIST, "unpack into %s", job->target.shown);
+		return fault_hint(why, "it was unpacked earlier from this image: --keep uses it again");
+	}
+	if (state != TARGET_ABSENT)
+		return state == TARGET_COMPLETE ? 1 : -1;
+	if (make_nest(janitor, prefix, why) < 0)
+		return -1;
+	state = run_worker(janitor, why);
+	if (state == 1 && finish_target(janitor, why) < 0)
+		state = -1;
+	return state;
+}
+
+// 1: the tree is there; 0: it is not, which was said; -1 with why.
+static int unpack(struct janitor *janitor, struct fault *why)
+{
+	if (janitor->job.target.name)
+		return unpack_target(janitor, why);
+	if (make_nest(janitor, NEST_PREFIX, why) < 0)
+		return -1;
+	return run_worker(janitor, why);
+}
+
+// A nest is always ours; a target only while we hold its mark.
+static void clean_up(struct janitor *janitor)
+{
+	struct fault ignored;
+
+	if (janitor->nest.dir >= 0)
+		nest_remove(&janitor->nest, &ignored);
+	if (janitor->mark >= 0 && !janitor->job.keep)
+		target_remove(&janitor->job.target, &ignored);
 }
 
 // The WATCH note. 1: it came (*watch may be -1), 0: the other side is gone.
@@ -211,50 +259,52 @@ static void wait_namespace(int process, uint64_t namespace)
 		poll(NULL, 0, 500);
 }
 
-_Noreturn static void live(struct janitor_job *job, int control)
+// Until the last process of the container is gone. Returns at once when the process that wants the tree went before it was one.
+static void wait_for_the_end(struct janitor *janitor)
 {
-	struct fault why;
 	uint64_t namespace = 0;
 	OWN_FD watch = -1;
 
-	if (job->nest.dir >= 0) {
-		if (unpack(job, control) < 0) {
-			clean_up(job);
-			_exit(1);
-		}
-		if (finish(job, &why) < 0) {
-			say(control, JANITOR_FAILED, 0, 0, &why);
-			clean_up(job);
-			_exit(1);
-		}
+	if (!receive_watch(janitor->control, &watch, &namespace))
+		return;
+	if (janitor->nest.lock >= 0)
+		nest_note_namespace(janitor->nest.lock, namespace);
+	say(janitor->control, JANITOR_DONE, 0, 0, NULL);
+	close_fd(&janitor->control);
+	if (watch < 0 || wait_unmount(watch) < 0)
+		wait_namespace(janitor->job.process, namespace);
+}
+
+_Noreturn static void live(struct janitor *janitor)
+{
+	struct fault why = {.error = 0};
+	int status = unpack(janitor, &why);
+
+	close_fd(&janitor->job.unpack.file);
+	if (status == 1) {
+		snprintf(why.text, sizeof why.text, "%s", janitor->nest.dir >= 0 ? janitor->nest.name : "");
+		say(janitor->control, JANITOR_DONE, 0, 0, &why);
+		wait_for_the_end(janitor);
+	} else if (status < 0) {
+		say(janitor->control, JANITOR_FAILED, 0, 0, &why);
 	}
-	close_fd(&job->unpack.file);
-	say(control, JANITOR_DONE, 0, 0, NULL);
-	if (receive_watch(control, &watch, &namespace)) {
-		if (job->nest.lock >= 0)
-			nest_note_namespace(job->nest.lock, namespace);
-		close_fd(&control);
-		if (watch < 0 || wait_unmount(watch) < 0)
-			wait_namespace(job->process, namespace);
-	}
-	clean_up(job);
-	_exit(0);
+	clean_up(janitor);
+	_exit(status != 1);
 }
 
 int janitor_start(const struct janitor_job *job, struct fault *why)
 {
-	struct janitor_job own = *job;
+	struct janitor janitor = {.job = *job, .nest = NEST_NONE, .mark = -1};
 	int pair[2], side;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return fault(why, errno, "start the janitor");
 	side = detach_fork(why);
 	if (side == 0) {
-		const int keep[] = {
-			pair[1], job->unpack.file, job->nest.parent, job->nest.dir, job->nest.lock, job->target.name ? job->target.parent : -1, job->mark, job->process,
-		};
+		const int keep[] = {pair[1], job->unpack.file, job->parent, job->process};
 		detach_settle("bundler-janitor", keep, sizeof keep / sizeof keep[0]);
-		live(&own, pair[1]);
+		janitor.control = pair[1];
+		live(&janitor);
 	}
 	close(pair[1]);
 	if (side > 0)

@@ -4,22 +4,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "fault.h"
-#include "nest.h"
 #include "target.h"
 #include "unpack.h"
 
 struct janitor_job {
 	struct unpack_request unpack;
-	struct nest nest;          // where to unpack; dir -1: the target is complete already and only watched
-	struct target target;      // name NULL: the tree stays in the nest
-	int mark;                  // the target's mark with its lock, or -1
-	bool keep;                 // do not remove the target
+	int parent;                // directory of the place, or the one that the target lies in
+	struct target target;      // name NULL: the tree stays in a nest below parent
+	bool keep, reuse;          // do not remove the target; take one that is complete already
 	int process;               // pidfd of the process that becomes the command, or -1
 };
 
-// Messages on the control socket (SOCK_SEQPACKET), one struct each.
+// Messages on the control socket (SOCK_SEQPACKET), one struct each. DONE: why.text is the nest's name, empty for a target.
+// WATCH: done is the mount namespace's inode number, and a descriptor of inotify may come along; it is answered by DONE.
 enum { JANITOR_PROGRESS = 1, JANITOR_DONE, JANITOR_FAILED, JANITOR_WATCH };
-struct janitor_note { uint32_t kind; uint64_t done, total; struct fault why; };   // WATCH: done is the mount namespace's inode; a descriptor may come along
+struct janitor_note { uint32_t kind; uint64_t done, total; struct fault why; };
 
 // Forks it. Returns the control socket (CLOEXEC), or -1. As long as no WATCH note was sent, the end of file on the socket means that the tree is not wanted any more.
 int janitor_start(const struct janitor_job *job, struct fault *why);

@@ -17,7 +17,7 @@
 #include "extract.h"
 
 #define STARTING ".bundler-starting-"
-enum { RANDOM_SIZE = 6, STALE_SECONDS = 3600 };
+enum { RANDOM_SIZE = 6, STALE_SECONDS = 60 };
 
 static void add_random(char *name, size_t size, const char *prefix)
 {

@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include "fault.h"
 
+// Of nests in our own directories.
+#define NEST_PREFIX "extract-"
+
 struct nest {
 	int parent, dir, lock;        // descriptors
 	char name[NAME_MAX + 1];
