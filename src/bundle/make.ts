@@ -10,7 +10,6 @@ import { readSuperblock } from '../image/superblock.ts';
 import { openSelf } from '../launcher/self.ts';
 import type { Progress } from '../ui/reporter.ts';
 import { version } from '../version.ts';
-import { encodeManifest } from './manifest.ts';
 import { nameFile, type OpenFile, openFile } from './open.ts';
 import { createOutput } from './output.ts';
 import { estimateSizeBytes, writeBundle } from './write.ts';
@@ -72,7 +71,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
         rootfs,
         options: request.options,
       };
-      return encodeManifest(manifest);
+      return Buffer.from(JSON.stringify(manifest), 'utf8');
     };
     const table = await explain(`cannot write ${request.output}`, () =>
       namingFile(request.image, () =>

@@ -46,11 +46,6 @@ const schema = z.object({
   }),
 });
 
-/** The manifest as the bytes of its section. */
-export function encodeManifest(manifest: Manifest): Buffer {
-  return Buffer.from(JSON.stringify(manifest), 'utf8');
-}
-
 /** Reads and checks a manifest. Keys of a later version are dropped. Throws FormatError. */
 export function decodeManifest(bytes: Buffer): Manifest {
   let value: unknown;

@@ -30,7 +30,7 @@ export interface BundleParts {
 }
 
 /** Once that much was written, the disk is told to begin, so that the sync at the end is short. */
-const flushEveryBytes = 32 << 20;
+const flushEveryBytes = 8 << 20;
 
 /**
  * Writes a bundle (docs/format.md) into an empty file: launcher, runtime, payload, manifest, hash tree, then the table.

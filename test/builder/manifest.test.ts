@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { decodeManifest, encodeManifest } from '../../src/bundle/manifest.ts';
+import { decodeManifest } from '../../src/bundle/manifest.ts';
 import { FormatError } from '../../src/format/format-error.ts';
 import { sampleManifest } from './support.ts';
 
@@ -12,7 +12,7 @@ const changed = (change: (manifest: Record<string, unknown>) => void): Buffer =>
 
 describe('the manifest', () => {
   test('is read as it was written', () => {
-    expect(decodeManifest(encodeManifest(sampleManifest))).toEqual(sampleManifest);
+    expect(decodeManifest(Buffer.from(JSON.stringify(sampleManifest)))).toEqual(sampleManifest);
   });
 
   test('may lack what only a payload has, and hold keys of a later version', () => {
