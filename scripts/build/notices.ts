@@ -21,6 +21,7 @@ export function writeNotices(npmPackages: readonly string[]): string {
   const versions = run('dpkg-query', [
     '-W',
     '-f',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query names fields like this
     '${source:Package} ${source:Version} (${binary:Package})\n',
     ...debianPackages,
   ]);
