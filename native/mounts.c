@@ -7,10 +7,17 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "mount_fault.h"
 #include "paths.h"
 
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#define MOVE_MOUNT_F_EMPTY_PATH 0x04
+#define MOVE_MOUNT_T_EMPTY_PATH 0x40
+#endif
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
@@ -36,6 +43,28 @@ static int has_source(const struct mount_request *request)
 static int has_type(const struct mount_request *request)
 {
 	return request->type[0] && strcmp(request->type, "none") != 0;
+}
+
+void mount_clone_source(struct mount_request *request)
+{
+	int fd;
+
+	if (request->source_fd < 0 || !(request->flags & MS_BIND) || !(request->flags & MS_REC))
+		return;
+	// Linux 5.2 has it; before it, and where a filter denies it, the tree is copied late
+	fd = (int)syscall(SYS_open_tree, request->source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+	if (fd < 0)
+		return;
+	close(request->source_fd);
+	request->source_fd = fd;
+	request->cloned = true;
+}
+
+static int bind(const struct mount_request *request, const char *from, const char *to, int target)
+{
+	if (request->cloned)
+		return (int)syscall(SYS_move_mount, request->source_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	return mount(from, to, NULL, MS_BIND | (request->flags & MS_REC), NULL);
 }
 
 void mount_open_source(struct mount_request *request)
@@ -143,7 +172,7 @@ static int make_mount(const struct mount_request *request, int source, int targe
 		if (mount(fd_path(from, source), to, NULL, MS_MOVE, NULL) < 0)
 			return mount_fault(why, errno, "move", "move the mount %s to %s", request->source, request->target);
 	} else if (request->flags & MS_BIND) {
-		if (mount(fd_path(from, source), to, NULL, MS_BIND | (request->flags & MS_REC), NULL) < 0)
+		if (bind(request, fd_path(from, source), to, target) < 0)
 			return mount_fault(why, errno, "bind", "bind %s on %s", request->source, request->target);
 	} else if (mount(request->source, to, request->type, flags, request->data[0] ? request->data : NULL) < 0) {
 		return mount_fault(why, errno, request->type, "mount %s on %s (type %s)", request->source, request->target, request->type);

@@ -13,9 +13,9 @@
 #include "mount_fault.h"
 #include "mounts.h"
 
-// Any directory will do: it is covered in our mount namespace only. A bare host may have nothing but /proc and /dev.
+// Any directory will do: it is covered in our mount namespace only. A bare host may have nothing but /proc and /dev, and /dev is still needed.
 static const char *const bases[] = {
-	"/tmp", "/run", "/var/tmp", "/mnt", "/srv", "/opt", "/home", "/usr", "/etc", "/var", "/sys", "/dev/shm", "/dev", "/proc/fs", "/proc/irq",
+	"/tmp", "/run", "/var/tmp", "/mnt", "/srv", "/opt", "/home", "/usr", "/etc", "/var", "/sys", "/dev/shm", "/proc/fs", "/proc/irq",
 };
 
 static int open_base(struct rootfs *rootfs, const char *path)
@@ -39,6 +39,43 @@ static int next_base(struct rootfs *rootfs, size_t *from)
 	}
 	errno = ENOENT;
 	return -1;
+}
+
+int rootfs_choose_base(struct rootfs *rootfs, struct fault *why)
+{
+	OWN_FD at = rootfs_mountpoint(rootfs, why);
+	unsigned room = sizeof rootfs->above / sizeof rootfs->above[0];
+
+	if (at < 0)
+		return -1;
+	for (unsigned i = 0; i < room; i++) {
+		struct stat facts;
+		int up;
+		if (fstat(at, &facts) < 0 || (i > 0 && facts.st_dev == rootfs->above[i - 1].dev && facts.st_ino == rootfs->above[i - 1].ino))
+			break;
+		rootfs->above[i].dev = facts.st_dev;
+		rootfs->above[i].ino = facts.st_ino;
+		rootfs->above_count = i + 1;
+		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (up < 0)
+			break;
+		close_fd(&at);
+		at = up;
+	}
+	return 0;
+}
+
+bool rootfs_covers(const struct rootfs *rootfs, int directory)
+{
+	struct stat facts;
+
+	if (fstat(directory, &facts) < 0)
+		return false;
+	for (unsigned i = 0; i < rootfs->above_count; i++) {
+		if (rootfs->above[i].dev == facts.st_dev && rootfs->above[i].ino == facts.st_ino)
+			return true;
+	}
+	return false;
 }
 
 int rootfs_stage(struct rootfs *rootfs, uint64_t size_bytes, struct fault *why)

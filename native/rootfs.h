@@ -10,10 +10,18 @@ struct rootfs {
 	int fd;            // O_PATH descriptor of the root's topmost mount; -1 before one is mounted
 	int staging;       // directory on a tmpfs of our own for what must not be seen by path; -1: none was needed
 	const char *base;  // the host's directory that is covered by the staging tmpfs, or by the root itself
+	struct { dev_t dev; ino_t ino; } above[8];   // the base and the directories above it
+	unsigned above_count;
 	bool keep_staging; // leave the staging tmpfs below the root for as long as the mount namespace lives (extraction.h)
 	unsigned injected; // private files made so far
 };
 #define ROOTFS_NONE {.fd = -1, .staging = -1}
+
+// Chooses the base, before anything is mounted. 0 or -1.
+int rootfs_choose_base(struct rootfs *rootfs, struct fault *why);
+
+// Whether the base lies below that directory (an O_PATH descriptor), or is it.
+bool rootfs_covers(const struct rootfs *rootfs, int directory);
 
 // Mounts the staging tmpfs (size_bytes 0: the kernel's default of half the memory). Call before the root is mounted. 0 or -1.
 int rootfs_stage(struct rootfs *rootfs, uint64_t size_bytes, struct fault *why);

@@ -36,7 +36,8 @@ struct run {
 	bool in_memory;
 	struct rootfs rootfs;
 	struct mount_request *mounts;       // one an operation, sources open
-	int upper, work, directory;         // other things of the host that are opened early; -1: none
+	int upper, work, directory, image;  // other things of the host that are opened early; -1: none
+	uint64_t image_size;
 	int cwd;
 	char **env;
 };
@@ -121,26 +122,52 @@ static int open_directory(const char *path, struct fault *why)
 	return fd < 0 ? fault(why, errno, "open the directory %s", path) : fd;
 }
 
+static int open_root_source(struct run *run, const struct plan_op *op, struct fault *why)
+{
+	const struct plan_field *field = op->field;
+
+	if (field[0].number == ROOT_LOOP) {
+		run->image_size = field[3].number;
+		run->image = open_image(run, field[1].data, field[2].number, &run->image_size, why);
+		return run->image < 0 ? -1 : 0;
+	}
+	if (field[0].number != ROOT_DIRECTORY || run->in_memory)
+		return 0;
+	if (field[1].size) {
+		run->directory = open(field[1].data, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return run->directory < 0 ? fault(why, errno, "open the directory %s", field[1].data) : 0;
+	}
+	if (!run->extraction.path)
+		return fault(why, 0, "mount the root filesystem: the plan names no directory");
+	run->directory = extraction_open(&run->extraction, why);
+	return run->directory < 0 ? -1 : 0;
+}
+
+static int open_overlay_sources(struct run *run, const struct plan_op *op, struct fault *why)
+{
+	if (op->field[0].size == 0)
+		return 0;
+	run->upper = open_directory(op->field[0].data, why);
+	run->work = run->upper < 0 ? -1 : open_directory(op->field[1].data, why);
+	return run->work < 0 ? -1 : 0;
+}
+
 // Everything of the host that later operations name, in the namespace they run in and before anything is covered.
 static int open_sources(struct run *run, struct fault *why)
 {
+	if (has_op(run->plan, OP_ROOT) && rootfs_choose_base(&run->rootfs, why) < 0)
+		return -1;
 	for (size_t i = 0; i < run->plan->count; i++) {
 		const struct plan_op *op = &run->plan->op[i];
 		if (op->code == OP_MOUNT) {
 			run->mounts[i] = mount_request_of(op);
 			mount_open_source(&run->mounts[i]);
-		} else if (op->code == OP_OVERLAY && op->field[0].size) {
-			run->upper = open_directory(op->field[0].data, why);
-			run->work = run->upper < 0 ? -1 : open_directory(op->field[1].data, why);
-			if (run->work < 0)
-				return -1;
-		} else if (op->code == OP_ROOT && op->field[0].number == ROOT_DIRECTORY && !run->in_memory) {
-			if (op->field[1].size)
-				run->directory = open(op->field[1].data, O_PATH | O_DIRECTORY | O_CLOEXEC);
-			else if (run->extraction.path)
-				run->directory = extraction_open(&run->extraction, why);
-			if (run->directory < 0)
-				return op->field[1].size ? fault(why, errno, "open the directory %s", op->field[1].data) : -1;
+			if (run->mounts[i].source_fd >= 0 && rootfs_covers(&run->rootfs, run->mounts[i].source_fd))
+				mount_clone_source(&run->mounts[i]);
+		} else if (op->code == OP_OVERLAY && open_overlay_sources(run, op, why) < 0) {
+			return -1;
+		} else if (op->code == OP_ROOT && open_root_source(run, op, why) < 0) {
+			return -1;
 		}
 	}
 	return 0;
@@ -215,8 +242,7 @@ static int mount_served(struct run *run, bool readonly, struct fault *why)
 static int mount_root(struct run *run, const struct plan_op *op, struct fault *why)
 {
 	bool readonly = op->field[4].number & ROOT_READONLY;
-	uint64_t size = op->field[3].number;
-	OWN_FD file = -1;
+	int status;
 
 	if (stage(run, why) < 0)
 		return -1;
@@ -226,10 +252,13 @@ static int mount_root(struct run *run, const struct plan_op *op, struct fault *w
 	case ROOT_DIRECTORY:
 		if (run->in_memory)
 			return unpack_in_memory(run, readonly, why);
-		return run->directory < 0 ? fault(why, 0, "mount the root filesystem: the plan has no directory") : rootfs_bind(&run->rootfs, run->directory, readonly, why);
+		return run->directory < 0 ? fault(why, 0, "mount the root filesystem: no unshare came before it") : rootfs_bind(&run->rootfs, run->directory, readonly, why);
 	case ROOT_LOOP:
-		file = open_image(run, op->field[1].data, op->field[2].number, &size, why);
-		return file < 0 ? -1 : rootfs_loop(&run->rootfs, file, op->field[2].number, size, why);
+		if (run->image < 0)
+			return fault(why, 0, "mount the root filesystem: no unshare came before it");
+		status = rootfs_loop(&run->rootfs, run->image, op->field[2].number, run->image_size, why);
+		close_fd(&run->image);
+		return status;
 	default:
 		return fault(why, 0, "mount the root filesystem: unknown driver %u", (unsigned)op->field[0].number);
 	}
@@ -408,7 +437,7 @@ int plan_run(const struct plan *plan, int exe_fd)
 	struct fault why = {.error = 0};
 	struct run run = {
 		.plan = plan, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .rootfs = ROOTFS_NONE,
-		.upper = -1, .work = -1, .directory = -1, .cwd = -1, .env = no_env,
+		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .env = no_env,
 	};
 
 	run.entry = calloc(plan->count + 1, sizeof *run.entry);

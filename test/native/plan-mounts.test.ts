@@ -103,6 +103,13 @@ describe('a mount', () => {
     expect(await shPlan(image, 'cat /root/file', { inside: [mount({ source: dir, target: '/root', msFlags: MS.BIND }), ...base] })).toBe('host\n');
   });
 
+  needing('takes a source that has the covered directory below it, as the host has it', async () => {
+    const dir = hostDir();
+    const inside = [mount({ source: '/', target: '/root', msFlags: MS.BIND | MS.REC }), mount({ source: '/tmp', target: '/usr', msFlags: MS.BIND | MS.REC }), ...base];
+    const script = `cat /root${dir}/file /usr${dir.slice(4)}/file`;
+    for (const driver of ['fuse', 'directory', 'memory'] as const) expect(await shPlan(image, script, { driver, inside })).toBe('host\nhost\n');
+  });
+
   needing('makes its mountpoint: a directory, a file, or as the source is', async () => {
     const dir = hostDir();
     const inside = [
