@@ -19,9 +19,10 @@ struct serve_config {
 
 // Forks the server: double fork (no child remains with the caller, no SIGCHLD), own session, null stdio, keyboard signals ignored, the whole CPU set it
 // may use, every other descriptor closed. The image is opened and the entries resolved in the child; a failure arrives through serve_mount.
-// Returns the socket (CLOEXEC) to hand to serve_mount, or -1. Call before any namespace is created.
+// Returns the socket (CLOEXEC) to hand to serve_mount, or -1. Call before any namespace is created. The entries must not point into argv or the
+// environment: the server overwrites its copies of those, so that ps shows its own name and no secret stays.
 int serve_start(const struct serve_config *config, struct fault *why);
 
 // In the mounting process, inside its namespaces: opens /dev/fuse, mounts it on `target` (a path such as /proc/self/fd/N) with mount flags
-// ms_flags, sends the descriptor to the server and closes both it and the socket. 0 or -1.
+// ms_flags (read-only always), sends the descriptor to the server and closes both it and the socket. 0 or -1.
 int serve_mount(int socket, const char *target, unsigned long ms_flags, struct fault *why);

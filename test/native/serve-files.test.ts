@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { testNeeding } from '../support/features.ts';
 import { freshUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
-import { makeImage, runMounted, scratch, shMounted } from './serve-rig.ts';
+import { makeImage, runMounted, sanitize, scratch, shMounted } from './serve-rig.ts';
 import { describeScript, makeTree } from './serve-tree.ts';
 
 const needing = testNeeding('root', 'userns', 'fuse', 'mksquashfs', 'unsquashfs');
@@ -21,6 +21,7 @@ const kinds: Record<string, string[]> = {
   '4 KiB blocks': ['-comp', 'gzip', '-b', '4K'],
   'nothing compressed': ['-noI', '-noD', '-noF', '-noX'],
 };
+const countBytes = 'find . -type f | xargs cat | wc -c';
 let dir = '';
 const image = (kind: string): string => path.join(dir, `${kind.replaceAll(' ', '-')}.sqsh`);
 
@@ -83,13 +84,11 @@ describe('a mounted image', () => {
   });
 
   needing('gives two readers at once the right bytes', async () => {
-    const script =
-      'sum() { find . -type f -print0 | sort -z | xargs -0 cat | sha256sum; }; sum >/tmp/$$.1 & sum; wait; cat /tmp/$$.1; rm /tmp/$$.1';
-    const [first, second] = (await shMounted(image('xz'), script, { flags: ['-0', '-t', '4', '-c', '1000000'] }))
-      .trim()
-      .split('\n');
-    expect(first).toMatch(/^[0-9a-f]{64}/);
-    expect(second).toBe(first);
+    const sum = 'sum() { find . -type f -print0 | sort -z | xargs -0 cat | sha256sum; }';
+    const script = `${sum}; sum >/tmp/$$.1 & sum; wait; cat /tmp/$$.1; rm /tmp/$$.1`;
+    const expected = execFileSync('sh', ['-ec', `${sum}; sum`], { cwd: path.join(dir, 'tree'), encoding: 'utf8' });
+    const shown = await shMounted(image('xz'), script, { flags: ['-0', '-t', '4', '-c', '1000000'] });
+    expect(shown).toBe(expected + expected);
   });
 
   needing('refuses every change as a read-only file system, with the modes in force', async () => {
@@ -101,16 +100,18 @@ describe('a mounted image', () => {
     expect((await runMounted(image('zstd'), ['cat', 'size-4096'])).stderr).toMatch(/Permission denied/);
   });
 
-  needing('works in 256 MB of address space and without a second thread', async () => {
-    const count = 'find . -type f | xargs cat | wc -c';
-    const whole = await shMounted(image('zstd'), count, { flags: ['-0'] });
-    expect(
-      await shMounted(image('zstd'), `ulimit -v unlimited; ${count}`, {
-        flags: ['-0', '-t', '8'],
-        before: ['prlimit', '--as=256000000:'],
-      }),
-    ).toBe(whole);
-    expect(await shMounted(image('zstd'), count, { flags: ['-0', '-t', '1'] })).toBe(whole);
+  needing('works with one thread', async () => {
+    expect(await shMounted(image('zstd'), countBytes, { flags: ['-0', '-t', '1'] })).toBe(
+      await shMounted(image('zstd'), countBytes, { flags: ['-0'] }),
+    );
+  });
+
+  // The address sanitizer itself reserves terabytes.
+  test.skipIf(sanitize)('works in 256 MB of address space', async () => {
+    const options = { flags: ['-0', '-t', '8'], before: ['prlimit', '--as=256000000:'] };
+    expect(await shMounted(image('zstd'), `ulimit -v unlimited; ${countBytes}`, options)).toBe(
+      await shMounted(image('zstd'), countBytes, { flags: ['-0'] }),
+    );
   });
 });
 

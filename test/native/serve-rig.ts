@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { afterEach, beforeAll } from 'vitest';
 import { repository } from '../support/programs.ts';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { makeDir, ordinaryUser, sessionDir, type User } from '../support/session.ts';
 
 /** BUNDLER_SANITIZE=1 runs these tests on a build with the address and undefined-behaviour sanitizers. */
-const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
+export const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
 const libraries = ['-lsquashfs', '-lzstd', '-llz4', '-llzma', '-lz', '-lpthread'];
 
 function compilerLine(output: string, sources: readonly string[]): [string, string[]] {
@@ -18,32 +19,49 @@ function compilerLine(output: string, sources: readonly string[]): [string, stri
   return [clang, ['-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', ...common, ...libraries]];
 }
 
-let built: string | undefined;
+const built = new Map<string, string>();
 
 /** The file server and what is below it. */
 const parts = /^(serve|tree|image|block_cache|object_cache|decompress|lzo|fault|wire|sha256)([-_.].*)?\.[ch]$/;
 
-/** Compiles serve-mount.c with the launcher's own sources; kept in build/ under the digest of all of them. */
-export function serveMount(): string {
-  if (built) return built;
+/** Compiles a C program of this directory with the launcher's own sources; kept in build/ under the digest of all of them. */
+export function compile(program: 'serve-mount' | 'serve-protocol'): string {
+  const known = built.get(program);
+  if (known) return known;
   const native = path.join(repository, 'native');
   const listed = readdirSync(native)
     .filter((name) => parts.test(name))
     .sort()
     .map((name) => path.join(native, name));
-  const sources = [path.join(import.meta.dirname, 'serve-mount.c'), ...listed.filter((name) => name.endsWith('.c'))];
+  const sources = [path.join(import.meta.dirname, `${program}.c`), ...listed.filter((name) => name.endsWith('.c'))];
   const hash = createHash('sha256');
   for (const file of [...sources, ...listed.filter((name) => name.endsWith('.h'))]) hash.update(readFileSync(file));
-  const name = `serve-mount-${sanitize ? 'sanitized-' : ''}${hash.digest('hex').slice(0, 12)}`;
-  const program = path.join(repository, 'build/test', name);
-  if (!existsSync(program)) {
-    mkdirSync(path.dirname(program), { recursive: true });
-    const temporary = `${program}.${process.pid}`;
+  const name = `${program}-${sanitize ? 'sanitized-' : ''}${hash.digest('hex').slice(0, 12)}`;
+  const output = path.join(repository, 'build/test', name);
+  if (!existsSync(output)) {
+    mkdirSync(path.dirname(output), { recursive: true });
+    const temporary = `${output}.${process.pid}`;
     execFileSync(...compilerLine(temporary, sources));
-    renameSync(temporary, program);
+    renameSync(temporary, output);
   }
-  built = program;
-  return program;
+  built.set(program, output);
+  return output;
+}
+
+const reports = (): string[] => readdirSync(sessionDir()).filter((name) => name.startsWith('sanitizer.'));
+// The server's stderr is /dev/null, so the sanitizers write files.
+const sanitizerEnv = (): Record<string, string> => {
+  const where = `log_path=${sessionDir()}/sanitizer`;
+  return sanitize ? { ASAN_OPTIONS: `${where}:detect_leaks=0`, UBSAN_OPTIONS: `${where}:print_stacktrace=1` } : {};
+};
+
+if (sanitize) {
+  beforeAll(() => chmodSync(sessionDir(), 0o1777));
+  afterEach(() => {
+    const found = reports().map((name) => readFileSync(path.join(sessionDir(), name), 'utf8'));
+    for (const name of reports()) rmSync(path.join(sessionDir(), name));
+    if (found.length > 0) throw new Error(found.join('\n'));
+  });
 }
 
 export interface MountOptions extends RunOptions {
@@ -58,8 +76,12 @@ export interface MountOptions extends RunOptions {
 export function startMounted(image: string, command: readonly string[], options: MountOptions = {}): Running {
   const user: User = options.user ?? ordinaryUser();
   const entries = (options.entries ?? []).flatMap((entry) => ['-e', entry]);
-  const line = [serveMount(), ...(options.flags ?? []), ...entries, image, makeDir(user, 'mnt'), ...command];
-  return start([...(options.before ?? []), ...line], { ...options, user });
+  const line = [compile('serve-mount'), ...(options.flags ?? []), ...entries, image, makeDir(user, 'mnt'), ...command];
+  return start([...(options.before ?? []), ...line], {
+    ...options,
+    user,
+    env: { ...sanitizerEnv(), ...options.env },
+  });
 }
 
 /** The same, to its end. */
