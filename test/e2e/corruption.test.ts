@@ -25,19 +25,31 @@ function readByte(at: number): number {
   return byte[0] ?? 0;
 }
 
-function writeByte(at: number, value: number): void {
-  const fd = openSync(copy, 'r+');
+/** A file server that is about to end may still execute the file: then it cannot be written yet. */
+async function openForWriting(): Promise<number> {
+  for (const end = Date.now() + 10_000; ; ) {
+    try {
+      return openSync(copy, 'r+');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ETXTBSY' || Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+}
+
+async function writeByte(at: number, value: number): Promise<void> {
+  const fd = await openForWriting();
   writeSync(fd, Buffer.from([value]), 0, 1, at);
   closeSync(fd);
 }
 
 /** Runs with one bit flipped, and puts it back. */
 async function withFlippedBit<T>(at: number, bit: number, act: () => Promise<T>): Promise<T> {
-  writeByte(at, readByte(at) ^ (1 << bit));
+  await writeByte(at, readByte(at) ^ (1 << bit));
   try {
     return await act();
   } finally {
-    writeByte(at, readByte(at));
+    await writeByte(at, readByte(at));
   }
 }
 
@@ -64,6 +76,7 @@ describe('a bundle is refused before anything runs', () => {
       (cut) => cut >= tableOffset + 4096 && cut < totalSize,
     );
     for (const cut of new Set(cuts)) {
+      closeSync(await openForWriting());
       truncateSync(copy, cut);
       const ran = await start();
       expectRefused(ran, /truncated|incomplete|cut short/);
@@ -75,6 +88,7 @@ describe('a bundle is refused before anything runs', () => {
   e2e('truncated within the table or just before it', async () => {
     const { tableOffset } = readTable(original);
     for (const cut of [tableOffset, tableOffset + 1, tableOffset + 100, tableOffset + 4095]) {
+      closeSync(await openForWriting());
       truncateSync(copy, cut);
       expectRefused(await start(), /truncated|incomplete|cut short|table/);
     }
@@ -84,6 +98,7 @@ describe('a bundle is refused before anything runs', () => {
   e2e('truncated within the launcher, it does not run either', async () => {
     const launcher = findSection(original, 'launcher');
     for (const cut of [100, 4096, Math.floor(launcher.size / 2), launcher.size - 1]) {
+      closeSync(await openForWriting());
       truncateSync(copy, cut);
       const ran = await run(['sh', '-c', '"$0" echo "it ran"', copy]);
       expect(ran.stdout).toBe('');
@@ -94,6 +109,7 @@ describe('a bundle is refused before anything runs', () => {
 
   e2e('with one byte appended, or many', async () => {
     for (const size of [1, 4096]) {
+      closeSync(await openForWriting());
       writeFileSync(copy, Buffer.alloc(size), { flag: 'a' });
       expectRefused(await start(), /append|longer|more|expected/);
       expect((await verify()).status).not.toBe(0);

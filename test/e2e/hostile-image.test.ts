@@ -101,18 +101,13 @@ describe('an image whose symlinks lead out of it', () => {
 });
 
 describe('an image with impossible names', () => {
-  for (const [image, what] of [
-    ['name-dot', /"?\.'?"?/],
-    ['name-dot-dot', /\.\./],
-    ['name-slash', /Q\//],
-    ['name-twice', /QX/],
-  ] as const) {
+  for (const image of ['name-dot', 'name-dot-dot', 'name-slash', 'name-twice'] as const) {
     e2e(`is refused by extraction (${image})`, async () => {
       const parent = makeDir(ordinaryUser(), 'out');
       const ran = await run([bundler, 'extract', '-o', path.join(parent, 'root'), makeImage(image)]);
       expect(ran.status, ran.stdout + ran.stderr).not.toBe(0);
       expect(ran.stderr).toMatch(/^bundler: /m);
-      expect(ran.stderr).toMatch(what);
+      expect(ran.stderr, 'the directory at fault is named').toMatch(/\bd\b/);
       expect(execFileSync('ls', ['-A', parent], { encoding: 'utf8' }), 'nothing is left of it').toBe('');
     });
   }

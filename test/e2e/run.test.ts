@@ -76,10 +76,10 @@ describe('a bundle on a bare host, as an ordinary user', () => {
       '--rw',
       'sh',
       '-c',
-      'echo x > /etc/new && rm -r /var && mkdir /var && cat /etc/new && ls -A /var',
+      'echo x > /etc/new && rm -r /usr && mkdir /usr && cat /etc/new && ls -A /usr',
     ]);
     expect(written).toMatchObject({ status: 0, stdout: 'x\n' });
-    const next = await runBare([file, 'sh', '-c', 'test -e /etc/new; echo $?; test -d /var/tmp && echo back']);
+    const next = await runBare([file, 'sh', '-c', 'test -e /etc/new; echo $?; test -d /usr/bin && echo back']);
     expect(next.stdout).toBe('1\nback\n');
   });
 

@@ -165,9 +165,9 @@ static void forbid_userns(void)
 		if (read(ready[0], &byte, 1) != 1)
 			_exit(1);
 		snprintf(path, sizeof path, "/proc/%d/uid_map", self);
-		write_text(path, "0 0 65536");
+		write_text(path, "0 0 4294967295");
 		snprintf(path, sizeof path, "/proc/%d/gid_map", self);
-		write_text(path, "0 0 65536");
+		write_text(path, "0 0 4294967295");
 		_exit(write(done[1], &byte, 1) != 1);
 	}
 	must(unshare(CLONE_NEWUSER), "unshare", "user");
@@ -265,6 +265,11 @@ int main(int argc, char **argv)
 	} else {
 		must(mount("bare-host", "/mnt", "tmpfs", 0, "mode=755"), "mount tmpfs on", "/mnt");
 		must(chdir("/mnt"), "chdir", "/mnt");
+		if (use_chroot) {
+			// As debootstrap leaves one: a plain directory, not the root of a mount.
+			must(mkdir("chroot", 0755), "mkdir", "/mnt/chroot");
+			must(chdir("chroot"), "chdir", "/mnt/chroot");
+		}
 		must(mkdir("proc", 0755), "mkdir", "/proc");
 		// --no-userns owns no pid namespace, so a bind it is, for all alike; it also shows what a locked /proc does.
 		must(mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL), "bind", "/proc");
