@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Bytes, fromBuffer, toBuffer } from './bytes.ts';
+import { type Bytes, fromBuffer } from './bytes.ts';
 import { type FieldKind, type Op, type OpTable, ops, type Plan, planVersion } from './plan.ts';
 
 /** The wire between launcher and planner (docs/plan.md): facts frames, answers and replies, plans. Integers are little-endian. */
@@ -21,11 +21,19 @@ export class WireError extends Error {}
 /** Puts the length in front of a frame's body. */
 export function frame(body: Uint8Array): Buffer {
   if (body.length > maxFrameBytes) throw new WireError(`a frame of ${body.length} bytes is over ${maxFrameBytes}`);
-  return Buffer.concat([u32(body.length), body]);
+  const data = Buffer.allocUnsafe(4 + body.length);
+  data.writeUInt32LE(body.length, 0);
+  data.set(body, 4);
+  return data;
 }
 
 export function encodeFacts(facts: readonly Fact[]): Buffer {
-  return Buffer.concat(facts.flatMap(([key, value]) => [sized(key), sized(value)]));
+  const writer = new Writer();
+  for (const [key, value] of facts) {
+    writer.bytes(key);
+    writer.bytes(value);
+  }
+  return writer.done();
 }
 
 export function decodeFacts(body: Uint8Array): Fact[] {
@@ -37,14 +45,21 @@ export function decodeFacts(body: Uint8Array): Fact[] {
 
 /** Encodes a reply's body, its kind first. */
 export function encodeReply(reply: Reply): Buffer {
+  const writer = new Writer();
+  writer.byte(replyKinds[reply.kind]);
   switch (reply.kind) {
     case 'text':
-      return Buffer.concat([Buffer.of(replyKinds.text), u32(reply.status), sized(reply.stdout), sized(reply.stderr)]);
+      writer.u32(reply.status);
+      writer.bytes(reply.stdout);
+      writer.bytes(reply.stderr);
+      break;
     case 'ask':
-      return Buffer.concat([Buffer.of(replyKinds.ask), strs(reply.questions)]);
+      writer.strs(reply.questions);
+      break;
     case 'plan':
-      return Buffer.concat([Buffer.of(replyKinds.plan), encodePlan(reply.plan)]);
+      writePlan(writer, reply.plan);
   }
+  return writer.done();
 }
 
 export function decodeReply(body: Uint8Array): Reply {
@@ -65,18 +80,23 @@ export function decodeReply(body: Uint8Array): Reply {
 
 /** Encodes a plan: version, count, then `u16 code, u16 0, u32 body length, body` for each operation. */
 export function encodePlan(plan: Plan): Buffer {
-  const parts = [u32(planVersion), u32(plan.length)];
+  const writer = new Writer();
+  writePlan(writer, plan);
+  return writer.done();
+}
+
+function writePlan(writer: Writer, plan: Plan): void {
+  writer.u32(planVersion);
+  writer.u32(plan.length);
   for (const op of plan) {
     const { code, fields } = ops[op.op];
-    const body = Buffer.concat(
-      fields.map(([name, kind]) => encodeField(kind, (op as unknown as Record<string, unknown>)[name], op.op, name)),
-    );
-    const head = Buffer.alloc(8);
-    head.writeUInt16LE(code, 0);
-    head.writeUInt32LE(body.length, 4);
-    parts.push(head, body);
+    writer.u32(code);
+    const start = writer.reserveSize();
+    for (const [name, kind] of fields) {
+      writeField(writer, kind, (op as unknown as Record<string, unknown>)[name], op.op, name);
+    }
+    writer.fillSize(start);
   }
-  return Buffer.concat(parts);
 }
 
 export function decodePlan(body: Uint8Array): Plan {
@@ -102,28 +122,24 @@ export function decodePlan(body: Uint8Array): Plan {
   return plan;
 }
 
-function encodeField(kind: FieldKind, value: unknown, op: string, name: string): Buffer {
+function writeField(writer: Writer, kind: FieldKind, value: unknown, op: string, name: string): void {
   const wrong = () => new WireError(`${op}: the field ${name} is not a ${kind}`);
   if (kind === 'strs') {
     if (!Array.isArray(value) || !value.every(isStr)) throw wrong();
-    return strs(value);
-  }
-  if (kind === 'str') {
+    writer.strs(value);
+  } else if (kind === 'str') {
     if (!isStr(value)) throw wrong();
-    return str(value);
-  }
-  if (kind === 'bytes') {
+    writer.str(value);
+  } else if (kind === 'bytes') {
     if (typeof value !== 'string') throw wrong();
-    return sized(value);
+    writer.bytes(value);
+  } else {
+    if (typeof value === 'number' ? !Number.isSafeInteger(value) : typeof value !== 'bigint') throw wrong();
+    const number = value as number | bigint;
+    if (number < 0 || number > (kind === 'u32' ? 0xffff_ffff : 0xffff_ffff_ffff_ffffn)) throw wrong();
+    if (kind === 'u32') writer.u32(Number(number));
+    else writer.u64(number);
   }
-  if (typeof value !== 'number' && typeof value !== 'bigint') throw wrong();
-  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw wrong();
-  const limit = kind === 'u32' ? 0xffff_ffffn : 0xffff_ffff_ffff_ffffn;
-  if (value < 0 || BigInt(value) > limit) throw wrong();
-  if (kind === 'u32') return u32(Number(value));
-  const buffer = Buffer.alloc(8);
-  buffer.writeBigUInt64LE(BigInt(value));
-  return buffer;
 }
 
 function decodeField(reader: Reader, kind: FieldKind): unknown {
@@ -145,26 +161,68 @@ function isStr(value: unknown): value is string {
   return typeof value === 'string' && !value.includes('\0');
 }
 
-function u32(value: number): Buffer {
-  const buffer = Buffer.allocUnsafe(4);
-  buffer.writeUInt32LE(value);
-  return buffer;
-}
+/** Writes into one buffer that doubles: at every start of a bundle this code runs once, cold, and small buffers are what costs. */
+class Writer {
+  #data = Buffer.allocUnsafe(16384);
+  #at = 0;
 
-/** A byte string behind its length. A character over 255 would lose bits, so it is refused. */
-function sized(value: Bytes): Buffer {
-  for (let i = 0; i < value.length; i += 1) {
-    if (value.charCodeAt(i) > 255) throw new WireError('a string that is not a byte string');
+  done(): Buffer {
+    return this.#data.subarray(0, this.#at);
   }
-  return Buffer.concat([u32(value.length), toBuffer(value)]);
-}
 
-function str(value: Bytes): Buffer {
-  return Buffer.concat([sized(value), Buffer.of(0)]);
-}
+  #room(sizeBytes: number): number {
+    const at = this.#at;
+    if (at + sizeBytes > this.#data.length) {
+      const larger = Buffer.allocUnsafe(2 * (at + sizeBytes));
+      larger.set(this.#data.subarray(0, at));
+      this.#data = larger;
+    }
+    this.#at = at + sizeBytes;
+    return at;
+  }
 
-function strs(values: readonly Bytes[]): Buffer {
-  return Buffer.concat([u32(values.length), ...values.map(str)]);
+  byte(value: number): void {
+    const at = this.#room(1);
+    this.#data[at] = value;
+  }
+
+  u32(value: number): void {
+    const at = this.#room(4);
+    this.#data.writeUInt32LE(value, at);
+  }
+
+  u64(value: number | bigint): void {
+    const at = this.#room(8);
+    this.#data.writeBigUInt64LE(BigInt(value), at);
+  }
+
+  /** A byte string behind its length. A character over 255 would lose bits, so it is refused. */
+  bytes(value: Bytes): void {
+    if (/[^\0-\xff]/.test(value)) throw new WireError('a string that is not a byte string');
+    this.u32(value.length);
+    const at = this.#room(value.length);
+    this.#data.write(value, at, 'latin1');
+  }
+
+  str(value: Bytes): void {
+    this.bytes(value);
+    this.byte(0);
+  }
+
+  strs(values: readonly Bytes[]): void {
+    this.u32(values.length);
+    for (const value of values) this.str(value);
+  }
+
+  /** Leaves room for a length that is known later; fillSize takes what this returns. */
+  reserveSize(): number {
+    this.u32(0);
+    return this.#at;
+  }
+
+  fillSize(start: number): void {
+    this.#data.writeUInt32LE(this.#at - start, start - 4);
+  }
 }
 
 /** Reads a frame's body with every bound checked. */
