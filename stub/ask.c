@@ -9,7 +9,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+// Places that a question made, until it is known which of them is used.
+static struct dirs made;
+
+static int is_used(const struct plan *plan, const char *place)
+{
+	for (size_t i = 0; plan && i < plan->count; i++)
+		if (plan->op[i].code == OP_EXTRACT && !strcmp(plan->op[i].field[3].data, place))
+			return 1;
+	return 0;
+}
+
+void remove_unused_places(const struct plan *plan)
+{
+	for (size_t i = 0; i < made.count; i++)
+		if (!is_used(plan, made.path[i]))
+			rmdir(made.path[i]);
+	made.count = 0;
+}
 
 static void add_text(struct buffer *out, const char *text)
 {
@@ -33,8 +53,12 @@ static void tell_places(uint64_t need_bytes, struct buffer *out)
 	dirs_candidates(&dirs);
 	for (size_t i = 0; i < dirs.count; i++) {
 		struct dir_fact fact;
+		struct stat st;
+		int was_missing = lstat(dirs.path[i], &st) && errno == ENOENT;
 		int dir = dir_probe(dirs.path[i], need_bytes, &fact);
 		close_fd(&dir);
+		if (was_missing && !fact.error && made.count < DIRS_MAX)
+			memcpy(made.path[made.count++], dirs.path[i], sizeof made.path[0]);
 		add_place(out, dirs.path[i], &fact);
 	}
 }

@@ -102,6 +102,8 @@ static int extract_section(const struct bundle *bundle, const struct section *se
 		struct extract_report done;
 		struct fault failed;
 		umask(077);
+		raise_limits();
+		signal(SIGXFSZ, SIG_IGN);
 		if (image_open(&image, bundle->file, section->offset, section->size, BLOCK_CACHE_BYTES, &failed) ||
 		    extract_tree(image, dir, &options, &done, &failed)) {
 			(void)!write(pipes[1], &failed, sizeof failed);
@@ -143,8 +145,11 @@ static int unpack_alone(const struct bundle *bundle, const struct section *secti
 	struct dir_fact *fact, struct fault *why)
 {
 	char temporary[48];
-	if (dir_measure(cache, section->raw_size + LIST_BYTES, fact))
+	// Free space is only looked at: allocating it costs as much as writing it on a tmpfs, and a quota that stops the writing moves us on.
+	if (dir_measure(cache, 0, fact))
 		return fault(why, fact->error, "%s", fact->step);
+	if (fact->free_bytes < section->raw_size + LIST_BYTES)
+		return fault(why, ENOSPC, "unpack the runtime");
 	OWN_FD dir = make_temporary(cache, temporary);
 	if (dir < 0)
 		return fault(why, errno, "make a directory");

@@ -68,8 +68,7 @@ static void explain_step(struct reasons *reasons, const char *path, const struct
 	add_reason(reasons, "%s%s: %s (%s)", reasons->size ? "; " : "", path, words, fact->error ? strerror(fact->error) : "unpacking failed");
 }
 
-// 0: unpacked there. -1: this candidate will not do.
-static int try_candidate(const struct bundle *bundle, const char *path, const char *name, int again, struct dir_fact *fact, struct fault *why)
+static int unpack_in(const struct bundle *bundle, const char *path, const char *name, int again, struct dir_fact *fact, struct fault *why)
 {
 	OWN_FD cache = dir_probe(path, 0, fact);
 	if (cache < 0)
@@ -84,6 +83,21 @@ static int try_candidate(const struct bundle *bundle, const char *path, const ch
 		return 0;
 	fact->error = why->error;
 	fact->step = why->error == ENOSPC ? "space" : why->error == EDQUOT ? "quota" : "write";
+	return -1;
+}
+
+// 0: unpacked there. -1: this candidate will not do, and nothing of ours stays in it.
+static int try_candidate(const struct bundle *bundle, const char *path, const char *name, int again, struct dir_fact *fact, struct fault *why)
+{
+	struct stat st;
+	int was_missing = lstat(path, &st) && errno == ENOENT;
+	if (!unpack_in(bundle, path, name, again, fact, why))
+		return 0;
+	OWN_FD made = was_missing ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (made >= 0) {
+		unlinkat(made, "lock", 0);
+		rmdir(path);
+	}
 	return -1;
 }
 
