@@ -1,6 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type Ran, run } from '../support/run.ts';
@@ -207,7 +220,11 @@ describe.skipIf(!isRoot)('a directory that will not do is passed over', () => {
     const user = freshUser();
     const script = 'mount --bind /dev/null /dev/fuse && exec setpriv --reuid=$0 --regid=$0 --clear-groups "$@"';
     const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', BUNDLER_CACHE_DIR: '/proc/no' };
-    const out = execFileSync('unshare', ['-m', 'sh', '-c', script, String(user.uid), plainBundle(), 'facts'], { env, encoding: 'utf8' });
+    const out = execFileSync('unshare', ['-m', 'sh', '-c', script, String(user.uid), plainBundle(), 'facts'], {
+      env,
+      encoding: 'utf8',
+      stdio: 'pipe',
+    });
     expect(out).toContain('runtime-from=memory\n');
     expect(out).toContain('cache-dir=\n');
   });
@@ -216,7 +233,8 @@ describe.skipIf(!isRoot)('a directory that will not do is passed over', () => {
     const user = freshUser();
     const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', BUNDLER_CACHE_DIR: '/proc/no' };
     // In a user namespace of the test's own, so that the limit holds for nobody else; then without the capabilities it gave.
-    const script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@"';
+    const script =
+      'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@"';
     const ran = await run(['unshare', '-Ur', '--', 'sh', '-c', script, 'sh', plainBundle(), 'facts'], { user, env });
     expect(ran.status).toBe(125);
     expect(ran.stderr).toContain('/proc/no: cannot be made (No such file or directory)');

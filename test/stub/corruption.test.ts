@@ -30,14 +30,27 @@ function flip(at: number, bit = 0): (bytes: Buffer) => Buffer {
 describe('a damaged bundle is refused before anything runs', () => {
   test('the undamaged one runs', async () => {
     writeFileSync(file, whole.bytes);
-    expect(await run([file, 'text', '7'], { env: { BUNDLER_CACHE_DIR: cache } })).toMatchObject({ status: 7, stdout: 'out\n', stderr: 'err\n' });
+    expect(await run([file, 'text', '7'], { env: { BUNDLER_CACHE_DIR: cache } })).toMatchObject({
+      status: 7,
+      stdout: 'out\n',
+      stderr: 'err\n',
+    });
   });
 
   test('cut anywhere after the launcher, it says how much is missing', async () => {
     const total = whole.bytes.length;
-    const cuts = [launcherEnd + 1, tableOffset, tableOffset + 1, tableOffset + 4095, tableOffset + 4096, total - 70_000, total - 1];
+    const cuts = [
+      launcherEnd + 1,
+      tableOffset,
+      tableOffset + 1,
+      tableOffset + 4095,
+      tableOffset + 4096,
+      total - 70_000,
+      total - 1,
+    ];
     for (let i = 1; i < 20; i++) cuts.push(tableOffset + 4096 + Math.floor(((total - tableOffset - 4096) * i) / 20));
-    for (const cut of cuts) expect(await refuse((bytes) => bytes.subarray(0, cut))).toMatch(/truncated: .* expected, .* present/);
+    for (const cut of cuts)
+      expect(await refuse((bytes) => bytes.subarray(0, cut))).toMatch(/truncated: .* expected, .* present/);
   });
 
   test('cut right after the launcher, it has no sections', async () => {
@@ -50,7 +63,9 @@ describe('a damaged bundle is refused before anything runs', () => {
     truncateSync(cut, big.bytes.length - 10_000_000);
     const megabytes = Math.round(big.bytes.length / 1e6);
     const ran = await run([cut], { env: { BUNDLER_CACHE_DIR: cache } });
-    expect(ran.stderr).toContain(`truncated: ${megabytes} MB expected, ${Math.floor(big.bytes.length / 1e6) - 10} MB present`);
+    expect(ran.stderr).toContain(
+      `truncated: ${megabytes} MB expected, ${Math.floor(big.bytes.length / 1e6) - 10} MB present`,
+    );
   });
 
   test('one byte appended is named', async () => {
@@ -73,12 +88,14 @@ describe('a damaged bundle is refused before anything runs', () => {
       [payload.offset + payload.sizeBytes, manifest.offset],
     ] as const;
     for (const [from, to] of gaps)
-      for (const at of from === to ? [] : [from, (from + to) >> 1, to - 1]) expect(await refuse(flip(at, at % 8))).toContain('padding after section');
+      for (const at of from === to ? [] : [from, (from + to) >> 1, to - 1])
+        expect(await refuse(flip(at, at % 8))).toContain('padding after section');
   });
 
   test('any bit of the manifest', async () => {
     const { offset, sizeBytes } = sectionOf(whole.table, 'manifest');
-    for (let at = offset; at < offset + sizeBytes; at++) expect(await refuse(flip(at, at % 8))).toContain('the manifest is damaged');
+    for (let at = offset; at < offset + sizeBytes; at++)
+      expect(await refuse(flip(at, at % 8))).toContain('the manifest is damaged');
   });
 
   test('a bit of the runtime, when it is unpacked; and nothing stays in the cache', async () => {

@@ -21,10 +21,20 @@ describe('the planner is started clean', () => {
 
   test('it is told everything about the start', async () => {
     const ran = await run([plainBundle(), 'facts', 'a b', '\xff'], { cwd: '/usr', env: { X: 'a\nb' } });
-    for (const line of ['wire=1', 'argv=a b', 'env=X=a', 'uid=4242', 'cwd=/usr', 'umask=022', 'probe.pidfd=ok', 'probe.loop=skipped'])
+    for (const line of [
+      'wire=1',
+      'argv=a b',
+      'env=X=a',
+      'uid=4242',
+      'cwd=/usr',
+      'umask=022',
+      'probe.pidfd=ok',
+      'probe.loop=skipped',
+    ])
       expect(ran.stdout).toContain(`${line}\n`);
     expect(ran.stdout).toMatch(/^section=runtime \d+ \d+ 2000000 [0-9a-f]{64}$/m);
-    for (const probe of ['userns', 'mount', 'fuse', 'overlay', 'tmpfs-xattr', 'seccomp', 'openat2']) expect(ran.stdout).toContain(`probe.${probe}=`);
+    for (const probe of ['userns', 'mount', 'fuse', 'overlay', 'tmpfs-xattr', 'seccomp', 'openat2'])
+      expect(ran.stdout).toContain(`probe.${probe}=`);
   });
 });
 
@@ -54,7 +64,8 @@ describe('the process that becomes the command is left as it was', () => {
   });
 
   test('a blocked SIGCHLD is not pending afterwards', async () => {
-    const script = 'import signal,os,sys; signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGCHLD]); os.execv(sys.argv[1],sys.argv[1:])';
+    const script =
+      'import signal,os,sys; signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGCHLD]); os.execv(sys.argv[1],sys.argv[1:])';
     const command = ['/usr/bin/grep', '-E', '^(SigPnd|ShdPnd|SigBlk)', '/proc/self/status'];
     const ran = await run(['python3', '-c', script, plainBundle(), 'plan', ...command]);
     expect(ran.stdout).toMatch(/^SigPnd:\t0{16}\nShdPnd:\t0{16}\nSigBlk:\t0{11}10000\n$/);
@@ -68,14 +79,24 @@ describe('the process that becomes the command is left as it was', () => {
   });
 
   test('a planner that lingers after its plan is ended', async () => {
-    const ran = await run([plainBundle(), 'linger', '/bin/sh', '-c', 'ps -o stat=,args= --ppid $$ | grep -v ps; echo done']);
+    const ran = await run([
+      plainBundle(),
+      'linger',
+      '/bin/sh',
+      '-c',
+      'ps -o stat=,args= --ppid $$ | grep -v ps; echo done',
+    ]);
     expect(ran).toMatchObject({ status: 0, stdout: 'done\n' });
   });
 });
 
 describe('a planner that fails', () => {
   test.each([
-    ['with a status', ['crash'], /boom: crash\nbundler: the planner ended with status 3 and no answer\n {2}try: this is a bug/],
+    [
+      'with a status',
+      ['crash'],
+      /boom: crash\nbundler: the planner ended with status 3 and no answer\n {2}try: this is a bug/,
+    ],
     ['killed', ['kill', '9'], /the planner was killed by signal 9 .*\n {2}try: .*memory/],
     ['with half a reply', ['half'], /the planner ended with status 0 and no answer/],
     ['with an unknown reply', ['garbage'], /unknown kind 9/],
@@ -101,7 +122,15 @@ describe('tool mode', () => {
   const tool = writeBundle(assemble({ tool: Buffer.from('tool') }).bytes);
 
   test('the runtime takes the place of the process, with the exit status its own', async () => {
-    const env = { STATUS: '42', KEEP: 'this', LD_LIBRARY_PATH: '/x', NODE_OPTIONS: 'y', NODE_EXTRA_CA_CERTS: '/ca', OPENSSL_CONF: '/z', GLIBC_TUNABLES: 'w' };
+    const env = {
+      STATUS: '42',
+      KEEP: 'this',
+      LD_LIBRARY_PATH: '/x',
+      NODE_OPTIONS: 'y',
+      NODE_EXTRA_CA_CERTS: '/ca',
+      OPENSSL_CONF: '/z',
+      GLIBC_TUNABLES: 'w',
+    };
     const ran = await run([tool, 'make', 'a b'], { env });
     expect(ran.status).toBe(42);
     expect(ran.stdout).toContain('arg=make\narg=a b\n');
@@ -122,7 +151,12 @@ describe('tool mode', () => {
   });
 
   test('run refuses what is no bundle, in one line', async () => {
-    for (const [file, message] of [['/etc/passwd', 'not a file that bundler made'], ['/nonexistent', 'No such file'], ['/tmp', ''], [tool, 'nothing to run']] as const) {
+    for (const [file, message] of [
+      ['/etc/passwd', 'not a file that bundler made'],
+      ['/nonexistent', 'No such file'],
+      ['/tmp', ''],
+      [tool, 'nothing to run'],
+    ] as const) {
       const ran = await run([tool, 'run', file]);
       expect(ran).toMatchObject({ status: 125, stdout: '' });
       expect(ran.stderr).toContain(message);
@@ -141,6 +175,10 @@ test('a file that may be executed but not read says so', async () => {
 
 test('without /proc the file is found by its name', () => {
   const script = 'umount -l /proc 2>/dev/null; "$0" text 3; echo $?';
-  const out = execFileSync('unshare', ['-m', 'sh', '-c', script, plainBundle()], { encoding: 'utf8', env: { BUNDLER_CACHE_DIR: path.join(path.dirname(plainBundle()), 'cache') } });
+  const out = execFileSync('unshare', ['-m', 'sh', '-c', script, plainBundle()], {
+    encoding: 'utf8',
+    stdio: 'pipe',
+    env: { BUNDLER_CACHE_DIR: path.join(path.dirname(plainBundle()), 'cache') },
+  });
   expect(out).toBe('out\n3\n');
 });

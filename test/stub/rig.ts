@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { sha256 } from '../../src/format/hash-tree.ts';
 import { encodeTable, layOutSections, type SectionTable } from '../../src/format/sections.ts';
@@ -20,7 +29,18 @@ function fakePlanner(): string {
   if (!existsSync(program)) {
     mkdirSync(path.dirname(program), { recursive: true });
     const temporary = `${program}.${process.pid}`;
-    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-static', '-s', '-o', temporary, source]);
+    execFileSync('gcc', [
+      '-std=gnu17',
+      '-D_GNU_SOURCE',
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-static',
+      '-s',
+      '-o',
+      temporary,
+      source,
+    ]);
     renameSync(temporary, program);
   }
   return program;
@@ -43,7 +63,18 @@ export function makeRuntime(options: RuntimeOptions = {}): { data: Buffer; rawSi
   writeFileSync(path.join(tree, 'runtime'), 'the program\n'.repeat(100), { mode: 0o755 });
   writeFileSync(path.join(tree, 'lib/libx.so'), `a library ${options.salt ?? ''}\n`, { mode: 0o644 });
   if (options.deaf) writeFileSync(path.join(tree, 'deaf'), '');
-  execFileSync('mksquashfs', [tree, `${dir}/x.sqfs`, '-noappend', '-quiet', '-no-progress', '-all-root', '-all-time', '0', '-mkfs-time', '0']);
+  execFileSync('mksquashfs', [
+    tree,
+    `${dir}/x.sqfs`,
+    '-noappend',
+    '-quiet',
+    '-no-progress',
+    '-all-root',
+    '-all-time',
+    '0',
+    '-mkfs-time',
+    '0',
+  ]);
   return { data: readFileSync(`${dir}/x.sqfs`), rawSizeBytes: 2_000_000 };
 }
 
