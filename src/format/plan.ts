@@ -13,6 +13,7 @@ export interface OpTable {
   readonly [name: string]: { readonly code: number; readonly fields: readonly (readonly [string, FieldKind])[] };
 }
 
+// biome-ignore format: a table, one operation a line
 export const ops = {
   /** One synthetic entry that `serve` adds to the tree. kind: see `entryKinds`; data: content or link target. */
   entry: { code: 1, fields: [['kind', 'u32'], ['path', 'str'], ['mode', 'u32'], ['data', 'bytes']] },
@@ -66,11 +67,26 @@ export const rootFlags = { readonly: 1 } as const;
 /** keep: leave it after the run and mark it complete; reuse: take an earlier complete one with the same digest; quiet: no progress. */
 export const extractFlags = { keep: 1, reuse: 2, quiet: 4 } as const;
 /** create*: make the mountpoint (auto: as the source is); nofail: go on after a failure; silent: without a word; inside: source is a path in the root. */
-export const mountOptions = { createDir: 1, createFile: 2, createAuto: 4, nofail: 8, silent: 16, move: 32, detach: 64, inside: 128 } as const;
+export const mountOptions = {
+  createDir: 1,
+  createFile: 2,
+  createAuto: 4,
+  nofail: 8,
+  silent: 16,
+  move: 32,
+  detach: 64,
+  inside: 128,
+} as const;
 /** create: make it (rw roots); optional: stay in / when it cannot be entered. */
 export const cwdFlags = { create: 1, optional: 2 } as const;
 
-type FieldValue<K> = K extends 'u32' ? number : K extends 'u64' ? bigint | number : K extends 'strs' ? readonly string[] : string;
+type FieldValue<K> = K extends 'u32'
+  ? number
+  : K extends 'u64'
+    ? bigint | number
+    : K extends 'strs'
+      ? readonly string[]
+      : string;
 type Fields<F extends readonly (readonly [string, FieldKind])[]> = { [P in F[number] as P[0]]: FieldValue<P[1]> };
 
 /** One operation as data: `{op: 'mkdir', path: '/x', mode: 0o755}`. All strings are byte strings (`bytes.ts`). */
