@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { makeImage } from '../../fixtures/make.ts';
 import { giveToUser } from '../setting.ts';
@@ -21,10 +21,17 @@ export const bundlePeer: Peer = (setting) => {
   const file = make('np.run', setting.image);
   const small = make('small.run', makeImage('busybox'));
   const freshHome = path.join(setting.work, 'fresh');
+  const memory = mkdtempSync(path.join(existsSync('/dev/shm') ? '/dev/shm' : setting.work, 'bundler-bench-cache-'));
+  giveToUser(memory);
   return [
     { name: 'bundle', argv: [file, 'true'] },
     { name: 'bundle, 1 MiB image', argv: [small, 'true'] },
-    { name: 'bundle unpacked (BUNDLER_DRIVER=extract)', argv: [file, 'true'], env: { BUNDLER_DRIVER: 'extract' } },
+    {
+      name: 'bundle, BUNDLER_DRIVER=extract, tmpfs',
+      argv: [file, 'true'],
+      env: { BUNDLER_DRIVER: 'extract', BUNDLER_CACHE_DIR: memory },
+      tearDown: () => rmSync(memory, { recursive: true, force: true }),
+    },
     {
       name: 'bundle, first start ever',
       argv: [file, 'true'],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -26,8 +26,15 @@ export function makeSession(): string {
   return dir;
 }
 
+/** Removes what a session made, also its users' caches outside their homes. */
 export function removeSession(dir: string): void {
-  if (process.env['BUNDLER_KEEP_TEMP'] !== '1') rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+  if (process.env['BUNDLER_KEEP_TEMP'] === '1') return;
+  for (const name of existsSync(dir) ? readdirSync(dir) : []) {
+    const uid = /^home-(\d+)$/.exec(name)?.[1];
+    if (uid === undefined || !isRoot) continue;
+    for (const place of ['/tmp', '/var/tmp']) rmSync(`${place}/bundler-${uid}`, { recursive: true, force: true });
+  }
+  rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
 }
 
 let own: string | undefined;
