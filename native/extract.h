@@ -22,5 +22,8 @@ struct extract_options {
 // Hard links, modes, times, symlinks, sparse files, user.* xattrs are kept. Duplicate names, ".", "..", "/" in a name: refused. 0 or -1.
 int extract_tree(struct image *image, int dir, const struct extract_options *options, struct extract_report *report, struct fault *why);
 
+// Bytes of all regular files of an image, hard links once; looks at every inode. 0 or a negative errno.
+int measure_image(struct image *image, uint64_t *bytes);
+
 // Removes everything below an open directory (not itself), making unreadable directories ours first; never crosses a mount. 0 or -1 (the first failure; it goes on).
 int remove_tree(int dir, struct fault *why);

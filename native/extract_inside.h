@@ -79,8 +79,6 @@ int reopen_place(const struct place *place);
 int finish_fd(struct extraction *run, struct image_reader *reader, int fd, uint64_t ref, const struct place *place, const char *name);
 int finish_name(struct extraction *run, struct image_reader *reader, const struct image_node *node, const struct place *place, const char *name);
 
-// extract_measure.c: bytes of all regular files, hard links once. 0 or a negative errno
-int measure_image(struct image *image, uint64_t *bytes);
 
 // extract_file.c: does one job (regular file, or a piece of one)
 int do_job(struct extraction *run, struct image_reader *reader, struct job *job);

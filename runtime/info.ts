@@ -80,7 +80,7 @@ export function writeInfo(info: Info): Bytes {
     rows.push(
       ['Payload', `squashfs, ${payload.sizeBytes} bytes at offset ${payload.offset}`],
       ['Compression', `${payload.compressor}, blocks of ${payload.blockSizeBytes} bytes`],
-      ['Uncompressed size', payload.unpackedBytes === 0 ? 'unknown' : `${payload.unpackedBytes} bytes`],
+      ['Uncompressed size', `${payload.unpackedBytes} bytes`],
       ['Inodes', String(payload.inodes)],
       ['Digest', payload.digest],
       ['List its files', `unsquashfs -o ${payload.offset} -l ${info.file}`],

@@ -61,8 +61,7 @@ export function imageOf({ manifest }: LaunchInput): ImageFacts {
 
 /** What unpacking takes: content, and a block for each inode, since file systems round up. */
 export function neededBytes(image: ImageFacts): number {
-  const contentBytes = image.unpackedBytes > 0 ? image.unpackedBytes : image.usedBytes * 4;
-  return contentBytes + image.inodes * 4096;
+  return image.unpackedBytes + image.inodes * 4096;
 }
 
 /** Where --keep and --extract put the image when nothing else is said; an absolute path. */

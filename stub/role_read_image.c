@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "extract.h"
 #include "image.h"
 
 enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20 };
@@ -101,6 +102,11 @@ int read_image_role(const struct buffer *facts)
 		if (add_path(reader, path, &out, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
 	}
+	uint64_t unpacked;
+	int error = measure_image(image, &unpacked);
+	if (error)
+		die(-error, "read all inodes of the image in %s", file);
+	facts_addf(&out, "unpacked", "%llu", (unsigned long long)unpacked);
 	if (frame_write(1, &out, &why))
 		fault_die(&why, EXIT_OWN_FAILURE);
 	return 0;

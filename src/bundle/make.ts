@@ -48,7 +48,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     reading.catch(() => {});
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
     const describe = async (digest: Buffer): Promise<Buffer> => {
-      const { rootfs } = await reading;
+      const { rootfs, unpackedBytes } = await reading;
       const manifest: Manifest = {
         manifestVersion: 1,
         name: request.name,
@@ -65,8 +65,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
           usedBytes: superblock.usedBytes,
           sizeBytes: image.sizeBytes,
           digest: digest.toString('hex'),
-          // Summing up all files would mean reading all inodes; 0 says that it is not known.
-          unpackedBytes: 0,
+          unpackedBytes,
         },
         rootfs,
         options: request.options,

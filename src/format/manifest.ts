@@ -26,7 +26,7 @@ export interface ImageFacts {
   readonly sizeBytes: number;
   /** Root of the hash tree, in hex: the payload's digest. */
   readonly digest: string;
-  /** Sum of the regular files' sizes when known; else 0. */
+  /** Sum of the regular files' sizes, hard links once; 0 when all are empty. */
   readonly unpackedBytes: number;
 }
 

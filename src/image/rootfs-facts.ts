@@ -12,6 +12,8 @@ export interface ImageReading {
   readonly blockSizeBytes: number;
   readonly inodes: number;
   readonly usedBytes: number;
+  /** Sum of the regular files' sizes. */
+  readonly unpackedBytes: number;
   readonly rootfs: RootfsFacts;
 }
 
@@ -59,6 +61,7 @@ export function interpretReading(output: Buffer): ImageReading {
     blockSizeBytes,
     inodes,
     usedBytes,
+    unpackedBytes: Number(facts.get('unpacked') ?? 0),
     rootfs: {
       passwd: content(paths.passwd),
       group: content(paths.group),
