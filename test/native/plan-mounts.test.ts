@@ -2,12 +2,25 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
-import { mountOptions as option, type Op } from '../../src/format/plan.ts';
+import { type Op, mountOptions as option } from '../../src/format/plan.ts';
 import { testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { Running } from '../support/run.ts';
 import { makeDir, ordinaryUser } from '../support/session.ts';
-import { bindDev, bindProc, type Image, MS, makeBusyboxImage, mount, planFor, planRun, runPlan, shPlan, startPlan, writePlan } from './plan-rig.ts';
+import {
+  bindDev,
+  bindProc,
+  type Image,
+  MS,
+  makeBusyboxImage,
+  mount,
+  planFor,
+  planRun,
+  runPlan,
+  shPlan,
+  startPlan,
+  writePlan,
+} from './plan-rig.ts';
 
 const needing = testNeeding('root', 'userns', 'fuse', 'mksquashfs', 'busybox');
 const overlay: Op = { op: 'overlay', upper: '', work: '', sizeBytes: 0 };
@@ -56,7 +69,9 @@ describe('an overlay', () => {
     const script = `
       echo more >> /etc/passwd; rm -rf /old; mkdir /old; ls -A /old | wc -l; mv /usr/bin /usr/sbin; chmod 700 /root; echo x > /new
       stat -c %a / /root; wc -l < /etc/passwd; ls /usr; rm -rf /usr; ! test -e /usr; ${infoOf('/')}`;
-    expect(await shPlan(image, script, { inside: [overlay, ...base] })).toMatch(/^0\n755\n700\n2\nsbin\nrw,nosuid,nodev/);
+    expect(await shPlan(image, script, { inside: [overlay, ...base] })).toMatch(
+      /^0\n755\n700\n2\nsbin\nrw,nosuid,nodev/,
+    );
   });
 
   needing('changes nothing in the next run', async () => {
@@ -65,8 +80,11 @@ describe('an overlay', () => {
   });
 
   needing('holds what its size allows and no more', async () => {
-    const script = 'head -c 1000000 /dev/zero > /fits; ! head -c 8000000 /dev/zero > /too-much; ls -l /fits | tr -s " " | cut -d" " -f5';
-    expect(await shPlan(image, script, { inside: [{ ...overlay, sizeBytes: 4 << 20 } as Op, ...base] })).toBe('1000000\n');
+    const script =
+      'head -c 1000000 /dev/zero > /fits; ! head -c 8000000 /dev/zero > /too-much; ls -l /fits | tr -s " " | cut -d" " -f5';
+    expect(await shPlan(image, script, { inside: [{ ...overlay, sizeBytes: 4 << 20 } as Op, ...base] })).toBe(
+      '1000000\n',
+    );
   });
 
   needing('on directories that are named stays after the run', async () => {
@@ -81,14 +99,30 @@ describe('an overlay', () => {
 describe('a mount', () => {
   needing('binds with its flags, and propagation after', async () => {
     const dir = hostDir();
-    const inside = [...base, mount({ source: dir, target: '/tmp', msFlags: MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, propagation: MS.PRIVATE })];
-    expect(await shPlan(image, `cat /tmp/file; ${infoOf('/tmp')}`, { inside })).toMatch(/^host\nro,nosuid,nodev,noexec,\S+ -\n$/);
+    const inside = [
+      ...base,
+      mount({
+        source: dir,
+        target: '/tmp',
+        msFlags: MS.BIND | MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC,
+        propagation: MS.PRIVATE,
+      }),
+    ];
+    expect(await shPlan(image, `cat /tmp/file; ${infoOf('/tmp')}`, { inside })).toMatch(
+      /^host\nro,nosuid,nodev,noexec,\S+ -\n$/,
+    );
   });
 
   needing('keeps the restrictions that the host put on its source', async () => {
-    const inside = [bindProc, bindDev, mount({ source: '/sys', target: '/sys', msFlags: MS.BIND | MS.REC | MS.RDONLY }),
-      mount({ source: '/proc', target: '/tmp', msFlags: MS.BIND | MS.REC | MS.NOATIME })];
-    expect(await shPlan(image, `${infoOf('/sys')}; ${infoOf('/tmp')}; ${infoOf('/proc')}`, { inside })).toMatch(/^ro,.*\nrw,.*relatime.*\nrw,nosuid,nodev,noexec,/);
+    const inside = [
+      bindProc,
+      bindDev,
+      mount({ source: '/sys', target: '/sys', msFlags: MS.BIND | MS.REC | MS.RDONLY }),
+      mount({ source: '/proc', target: '/tmp', msFlags: MS.BIND | MS.REC | MS.NOATIME }),
+    ];
+    expect(await shPlan(image, `${infoOf('/sys')}; ${infoOf('/tmp')}; ${infoOf('/proc')}`, { inside })).toMatch(
+      /^ro,.*\nrw,.*relatime.*\nrw,nosuid,nodev,noexec,/,
+    );
   });
 
   needing('takes its source relative to the working directory', async () => {
@@ -100,20 +134,30 @@ describe('a mount', () => {
   needing('takes its source below a directory that the root covers', async () => {
     const dir = hostDir();
     expect(dir.startsWith('/tmp/')).toBe(true);
-    expect(await shPlan(image, 'cat /root/file', { inside: [mount({ source: dir, target: '/root', msFlags: MS.BIND }), ...base] })).toBe('host\n');
+    expect(
+      await shPlan(image, 'cat /root/file', {
+        inside: [mount({ source: dir, target: '/root', msFlags: MS.BIND }), ...base],
+      }),
+    ).toBe('host\n');
   });
 
   needing('takes a source that has the covered directory below it, as the host has it', async () => {
     const dir = hostDir();
-    const inside = [mount({ source: '/', target: '/root', msFlags: MS.BIND | MS.REC }), mount({ source: '/tmp', target: '/usr', msFlags: MS.BIND | MS.REC }), ...base];
+    const inside = [
+      mount({ source: '/', target: '/root', msFlags: MS.BIND | MS.REC }),
+      mount({ source: '/tmp', target: '/usr', msFlags: MS.BIND | MS.REC }),
+      ...base,
+    ];
     const script = `cat /root${dir}/file /usr${dir.slice(4)}/file`;
-    for (const driver of ['fuse', 'directory', 'memory'] as const) expect(await shPlan(image, script, { driver, inside })).toBe('host\nhost\n');
+    for (const driver of ['fuse', 'directory', 'memory'] as const)
+      expect(await shPlan(image, script, { driver, inside })).toBe('host\nhost\n');
   });
 
   needing('makes its mountpoint: a directory, a file, or as the source is', async () => {
     const dir = hostDir();
     const inside = [
-      overlay, ...base,
+      overlay,
+      ...base,
       mount({ source: dir, target: '/a/b/c', msFlags: MS.BIND, options: option.createDir }),
       mount({ source: path.join(dir, 'file'), target: '/a/file', msFlags: MS.BIND, options: option.createFile }),
       mount({ source: dir, target: '/auto/dir', msFlags: MS.BIND, options: option.createAuto }),
@@ -128,22 +172,40 @@ describe('a mount', () => {
     const dir = hostDir();
     const inside = [...base, mount({ source: dir, target: '/usr/bin', msFlags: MS.BIND, options: option.createDir })];
     expect(await shPlan(image, 'cat /usr/bin/file', { inside })).toBe('host\n');
-    const ran = await runPlan(planFor(image, { inside: [mount({ source: dir, target: '/new', msFlags: MS.BIND, options: option.createDir })] }));
+    const ran = await runPlan(
+      planFor(image, { inside: [mount({ source: dir, target: '/new', msFlags: MS.BIND, options: option.createDir })] }),
+    );
     expect(ran.status).toBe(125);
     expect(ran.stderr).toMatch(/mountpoint \/new .*Read-only file system\n {2}try: /);
   });
 
   needing('of a source that is missing: fails, or is passed over with or without a word', async () => {
-    const gone = (options: number) => planFor(image, { inside: [...base, mount({ source: '/no/such', target: '/tmp', msFlags: MS.BIND, options })], command: ['echo', 'on'] });
-    expect(await runPlan(gone(0))).toMatchObject({ status: 125, stdout: '', stderr: 'bundler: open /no/such, to be mounted on /tmp: No such file or directory\n' });
-    expect(await runPlan(gone(option.nofail))).toMatchObject({ status: 0, stdout: 'on\n', stderr: expect.stringContaining('/no/such') });
+    const gone = (options: number) =>
+      planFor(image, {
+        inside: [...base, mount({ source: '/no/such', target: '/tmp', msFlags: MS.BIND, options })],
+        command: ['echo', 'on'],
+      });
+    expect(await runPlan(gone(0))).toMatchObject({
+      status: 125,
+      stdout: '',
+      stderr: 'bundler: open /no/such, to be mounted on /tmp: No such file or directory\n',
+    });
+    expect(await runPlan(gone(option.nofail))).toMatchObject({
+      status: 0,
+      stdout: 'on\n',
+      stderr: expect.stringContaining('/no/such'),
+    });
     expect(await runPlan(gone(option.nofail | option.silent))).toMatchObject({ status: 0, stdout: 'on\n', stderr: '' });
   });
 
   needing('of a file on a directory is refused in plain words', async () => {
-    const ran = await runPlan(planFor(image, { inside: [mount({ source: '/etc/passwd', target: '/tmp', msFlags: MS.BIND })] }));
+    const ran = await runPlan(
+      planFor(image, { inside: [mount({ source: '/etc/passwd', target: '/tmp', msFlags: MS.BIND })] }),
+    );
     expect(ran.status).toBe(125);
-    expect(ran.stderr).toMatch(/bind \/etc\/passwd on \/tmp: Not a directory\n {2}try: one of source and mountpoint is a directory/);
+    expect(ran.stderr).toMatch(
+      /bind \/etc\/passwd on \/tmp: Not a directory\n {2}try: one of source and mountpoint is a directory/,
+    );
   });
 
   needing('on the root directory itself is refused', async () => {
@@ -163,7 +225,8 @@ describe('a mount', () => {
       mount({ source: 'x', target: '/tmp', type: 'tmpfs' }),
       mount({ target: '/tmp', options: option.detach }),
     ];
-    const script = 'cat /root/file; grep -c " /tmp " /proc/self/mountinfo || true; grep -c " /var " /proc/self/mountinfo || true; df -k /usr | tail -1 | tr -s " " | cut -d" " -f2';
+    const script =
+      'cat /root/file; grep -c " /tmp " /proc/self/mountinfo || true; grep -c " /var " /proc/self/mountinfo || true; df -k /usr | tail -1 | tr -s " " | cut -d" " -f2';
     expect(await shPlan(image, script, { inside })).toBe('old\n0\n0\n64\n');
   });
 
@@ -182,7 +245,9 @@ describe('a mount', () => {
   needing('of a new proc without a pid namespace says what to do instead', async () => {
     const ran = await runPlan(planFor(image, { inside: [mount({ source: 'proc', target: '/proc', type: 'proc' })] }));
     expect(ran.status).toBe(125);
-    expect(ran.stderr).toMatch(/mount proc on \/proc \(type proc\): Operation not permitted\n {2}try: .*bind the host's \/proc/);
+    expect(ran.stderr).toMatch(
+      /mount proc on \/proc \(type proc\): Operation not permitted\n {2}try: .*bind the host's \/proc/,
+    );
   });
 
   needing('of file systems that belong to the new namespaces', async () => {
@@ -192,37 +257,65 @@ describe('a mount', () => {
       mount({ source: 'mqueue', target: '/var', type: 'mqueue' }),
       mount({ source: 'devpts', target: '/usr', type: 'devpts', data: 'newinstance,ptmxmode=0666' }),
     ];
-    expect(await shPlan(image, 'ls /sys/class/net; ls /usr/ptmx', { inside, unshare: 1 + 4 + 8 })).toBe('lo\n/usr/ptmx\n');
+    expect(await shPlan(image, 'ls /sys/class/net; ls /usr/ptmx', { inside, unshare: 1 + 4 + 8 })).toBe(
+      'lo\n/usr/ptmx\n',
+    );
   });
 });
 
 describe('entries made in the root', () => {
-  needing('mkdir, file and symlink make parents, replace what is there, and have their modes whatever the umask', async () => {
-    const inside: Op[] = [
-      overlay, ...base,
-      { op: 'mkdir', path: '/made/here', mode: 0o1777 },
-      { op: 'mkdir', path: '/etc', mode: 0o700 },
-      { op: 'file', path: '/etc/passwd', mode: 0o600, content: 'new\n' },
-      { op: 'file', path: '/x/y/z', mode: 0o4755, content: 'z\n' },
-      { op: 'symlink', path: '/etc/hosts', target: '/x/y/z' },
-      { op: 'symlink', path: '/deep/link', target: 'nowhere' },
-    ];
-    const script = 'umask; stat -c "%a %n" /made /made/here /etc /etc/passwd /x/y/z; cat /etc/passwd; readlink /etc/hosts; readlink /deep/link; ls -A /etc | grep -c bundler || true';
-    const shown = await shPlan(image, script, { inside }, { before: ['sh', '-c', 'umask 027; exec "$@"', 'sh'] });
-    expect(shown).toBe('0027\n755 /made\n1777 /made/here\n755 /etc\n600 /etc/passwd\n4755 /x/y/z\nnew\n/x/y/z\nnowhere\n0\n');
-  });
+  needing(
+    'mkdir, file and symlink make parents, replace what is there, and have their modes whatever the umask',
+    async () => {
+      const inside: Op[] = [
+        overlay,
+        ...base,
+        { op: 'mkdir', path: '/made/here', mode: 0o1777 },
+        { op: 'mkdir', path: '/etc', mode: 0o700 },
+        { op: 'file', path: '/etc/passwd', mode: 0o600, content: 'new\n' },
+        { op: 'file', path: '/x/y/z', mode: 0o4755, content: 'z\n' },
+        { op: 'symlink', path: '/etc/hosts', target: '/x/y/z' },
+        { op: 'symlink', path: '/deep/link', target: 'nowhere' },
+      ];
+      const script =
+        'umask; stat -c "%a %n" /made /made/here /etc /etc/passwd /x/y/z; cat /etc/passwd; readlink /etc/hosts; readlink /deep/link; ls -A /etc | grep -c bundler || true';
+      const shown = await shPlan(image, script, { inside }, { before: ['sh', '-c', 'umask 027; exec "$@"', 'sh'] });
+      expect(shown).toBe(
+        '0027\n755 /made\n1777 /made/here\n755 /etc\n600 /etc/passwd\n4755 /x/y/z\nnew\n/x/y/z\nnowhere\n0\n',
+      );
+    },
+  );
 
   needing('file and symlink replace a symlink itself; a directory is not replaced', async () => {
-    const inside: Op[] = [overlay, ...base, { op: 'file', path: '/etc/dangling', mode: 0o644, content: 'here\n' }, { op: 'symlink', path: '/slash', target: 'etc' }];
-    expect(await shPlan(image, 'test -f /etc/dangling; test ! -L /etc/dangling; test ! -e /etc/target; readlink /slash', { inside })).toBe('etc\n');
-    for (const op of [{ op: 'file', path: '/old', mode: 0o644, content: '' }, { op: 'symlink', path: '/old', target: 'x' }] as Op[]) {
+    const inside: Op[] = [
+      overlay,
+      ...base,
+      { op: 'file', path: '/etc/dangling', mode: 0o644, content: 'here\n' },
+      { op: 'symlink', path: '/slash', target: 'etc' },
+    ];
+    expect(
+      await shPlan(image, 'test -f /etc/dangling; test ! -L /etc/dangling; test ! -e /etc/target; readlink /slash', {
+        inside,
+      }),
+    ).toBe('etc\n');
+    for (const op of [
+      { op: 'file', path: '/old', mode: 0o644, content: '' },
+      { op: 'symlink', path: '/old', target: 'x' },
+    ] as Op[]) {
       const ran = await runPlan(planFor(image, { inside: [overlay, op] }));
-      expect(ran).toMatchObject({ status: 125, stderr: expect.stringMatching(/\/old in the root filesystem: Is a directory/) });
+      expect(ran).toMatchObject({
+        status: 125,
+        stderr: expect.stringMatching(/\/old in the root filesystem: Is a directory/),
+      });
     }
   });
 
   needing('inject shows a read-only file and leaves the root as it was', async () => {
-    const inside: Op[] = [...base, { op: 'inject', path: '/etc/passwd', mode: 0o640, content: 'shown\n' }, { op: 'inject', path: '/etc/hosts', mode: 0o644, content: 'two\n' }];
+    const inside: Op[] = [
+      ...base,
+      { op: 'inject', path: '/etc/passwd', mode: 0o640, content: 'shown\n' },
+      { op: 'inject', path: '/etc/hosts', mode: 0o644, content: 'two\n' },
+    ];
     const script = `cat /etc/passwd /etc/hosts; stat -c %a /etc/passwd; ! echo x > /etc/passwd; ${infoOf('/etc/passwd')}`;
     for (const driver of ['fuse', 'directory'] as const) {
       expect(await shPlan(image, script, { driver, inside })).toMatch(/^shown\ntwo\n640\nro,nosuid,nodev/);
@@ -263,7 +356,9 @@ describe('a hostile image', () => {
           symlinkSync(target(), path.join(root, 'etc-new'));
           symlinkSync('etc-new', path.join(root, 'link'));
         });
-        const before = sandbox.length ? [compileProgram('bare-host'), '--host-root', '--uid', '4242', ...sandbox, '--'] : [];
+        const before = sandbox.length
+          ? [compileProgram('bare-host'), '--host-root', '--uid', '4242', ...sandbox, '--']
+          : [];
         const attempts: Op[] = [
           { op: 'mkdir', path: '/link/made', mode: 0o755 },
           { op: 'file', path: '/link/written', mode: 0o644, content: 'x' },
@@ -274,7 +369,10 @@ describe('a hostile image', () => {
           mount({ source: '/etc-new', target: '/tmp', msFlags: MS.BIND, options: option.inside }),
         ];
         for (const attempt of attempts) {
-          const plan = planFor(hostile, { inside: [overlay, ...base, attempt], command: ['sh', '-c', 'cat /tmp/secret /etc-new/secret 2>/dev/null; true'] });
+          const plan = planFor(hostile, {
+            inside: [overlay, ...base, attempt],
+            command: ['sh', '-c', 'cat /tmp/secret /etc-new/secret 2>/dev/null; true'],
+          });
           const ran = await (before.length ? runAsRoot(before, plan) : runPlan(plan));
           expect([0, 125], JSON.stringify(attempt) + ran.stderr).toContain(ran.status);
           expect(ran.stdout, JSON.stringify(attempt)).not.toContain('secret');
@@ -293,7 +391,9 @@ async function runAsRoot(before: readonly string[], plan: Parameters<typeof runP
 
 describe('a mount made by the container', () => {
   needing('never has peers on the host', async () => {
-    const running = startPlan(planFor(image, { command: ['sh', '-c', 'echo up; read x; grep -c " shared:" /proc/self/mountinfo; true'] }));
+    const running = startPlan(
+      planFor(image, { command: ['sh', '-c', 'echo up; read x; grep -c " shared:" /proc/self/mountinfo; true'] }),
+    );
     await running.see(/up/);
     expect((await running.end('\n')).stdout).toBe('up\n0\n');
   });

@@ -1,17 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { type Op, type Plan, unshareFlags } from '../../src/format/plan.ts';
 import { encodePlan } from '../../src/format/wire.ts';
 import { compileProgram, repository } from '../support/programs.ts';
-import { type Ran, type RunOptions, type Running, start } from '../support/run.ts';
+import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { ordinaryUser, type User } from '../support/session.ts';
+import { listMounts } from '../support/snapshot.ts';
 import { makeImage, scratch } from './serve-rig.ts';
 
 /** BUNDLER_SANITIZE=1 runs these tests on a build with the address and undefined-behaviour sanitizers. */
-const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
+export const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
 const libraries = ['-lsquashfs', '-lzstd', '-llz4', '-llzma', '-lz', '-lpthread'];
 
 function compilerLine(output: string, sources: readonly string[]): [string, string[]] {
@@ -27,11 +39,18 @@ let built: string | undefined;
 export function planRun(): string {
   if (built) return built;
   const native = path.join(repository, 'native');
-  const listed = readdirSync(native).filter((name) => /\.[ch]$/.test(name)).sort().map((name) => path.join(native, name));
+  const listed = readdirSync(native)
+    .filter((name) => /\.[ch]$/.test(name))
+    .sort()
+    .map((name) => path.join(native, name));
   const sources = [path.join(import.meta.dirname, 'plan-run.c'), ...listed.filter((name) => name.endsWith('.c'))];
   const hash = createHash('sha256');
   for (const file of [...sources, ...listed.filter((name) => name.endsWith('.h'))]) hash.update(readFileSync(file));
-  const program = path.join(repository, 'build/test', `plan-run-${sanitize ? 'sanitized-' : ''}${hash.digest('hex').slice(0, 12)}`);
+  const program = path.join(
+    repository,
+    'build/test',
+    `plan-run-${sanitize ? 'sanitized-' : ''}${hash.digest('hex').slice(0, 12)}`,
+  );
   if (!existsSync(program)) {
     mkdirSync(path.dirname(program), { recursive: true });
     const temporary = `${program}.${process.pid}`;
@@ -45,7 +64,8 @@ export function planRun(): string {
 /** A busybox root with the mountpoints of a usual image, and what shape() adds. */
 export function makeRoot(shape: (root: string) => void = () => {}): string {
   const root = path.join(scratch('plan-root'), 'root');
-  for (const dir of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'usr/bin', 'var', 'root']) mkdirSync(path.join(root, dir), { recursive: true });
+  for (const dir of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'usr/bin', 'var', 'root'])
+    mkdirSync(path.join(root, dir), { recursive: true });
   chmodSync(root, 0o755);
   cpSync('/bin/busybox', path.join(root, 'bin/busybox'));
   for (const name of execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n')) {
@@ -65,13 +85,23 @@ export interface Image {
 }
 
 export function makeBusyboxImage(shape?: (root: string) => void): Image {
+  planRun(); // compiled here, where a beforeAll has the time for it
   const root = makeRoot(shape);
   const file = makeImage(root, `${root}.sqsh`, '-comp', 'zstd', '-Xcompression-level', '1', '-all-root');
   return { root, file, sizeBytes: statSync(file).size };
 }
 
 export const MS = {
-  RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, REMOUNT: 32, NOATIME: 1024, BIND: 4096, REC: 16384, PRIVATE: 1 << 18, SLAVE: 1 << 19,
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  REMOUNT: 32,
+  NOATIME: 1024,
+  BIND: 4096,
+  REC: 16384,
+  PRIVATE: 1 << 18,
+  SLAVE: 1 << 19,
 } as const;
 
 type MountFields = Partial<Omit<Extract<Op, { op: 'mount' }>, 'op'>> & { target: string };
@@ -80,8 +110,18 @@ export function mount(fields: MountFields): Op {
   return { op: 'mount', source: 'none', type: '', msFlags: 0, propagation: 0, data: '', options: 0, ...fields };
 }
 
-export const bindProc = mount({ source: '/proc', target: '/proc', msFlags: MS.BIND | MS.REC | MS.NOSUID | MS.NODEV | MS.NOEXEC, propagation: MS.SLAVE | MS.REC });
-export const bindDev = mount({ source: '/dev', target: '/dev', msFlags: MS.BIND | MS.REC | MS.NOSUID | MS.NOEXEC, propagation: MS.SLAVE | MS.REC });
+export const bindProc = mount({
+  source: '/proc',
+  target: '/proc',
+  msFlags: MS.BIND | MS.REC | MS.NOSUID | MS.NODEV | MS.NOEXEC,
+  propagation: MS.SLAVE | MS.REC,
+});
+export const bindDev = mount({
+  source: '/dev',
+  target: '/dev',
+  msFlags: MS.BIND | MS.REC | MS.NOSUID | MS.NOEXEC,
+  propagation: MS.SLAVE | MS.REC,
+});
 
 export const path0 = '/bin:/usr/bin';
 
@@ -112,13 +152,25 @@ function source(image: Image, shape: Shape): Op[] {
   switch (shape.driver ?? 'fuse') {
     case 'fuse': {
       const user = shape.user ?? ordinaryUser();
-      return [...(shape.entries ?? []), { op: 'serve', ...from, uid: shape.uid ?? user.uid, gid: shape.uid ?? user.uid, threads: 0, cacheBytes: 0 }];
+      return [
+        ...(shape.entries ?? []),
+        { op: 'serve', ...from, uid: shape.uid ?? user.uid, gid: shape.uid ?? user.uid, threads: 0, cacheBytes: 0 },
+      ];
     }
     case 'directory':
       return [];
     default: {
       const place = shape.driver === 'memory' ? '' : (shape.place ?? '');
-      return [{ op: 'extract', ...from, place, target: shape.target ?? '', digest: shape.digest ?? 'd1', flags: shape.flags ?? 0 }];
+      return [
+        {
+          op: 'extract',
+          ...from,
+          place,
+          target: shape.target ?? '',
+          digest: shape.digest ?? 'd1',
+          flags: shape.flags ?? 0,
+        },
+      ];
     }
   }
 }
@@ -131,7 +183,9 @@ export function planFor(image: Image, shape: Shape = {}): Plan {
   const file = shape.driver === 'directory' ? image.root : '';
   return [
     ...source(image, shape),
-    ...(user.uid === 0 && shape.uid === undefined ? [] : [{ op: 'userns', insideUid: inside, insideGid: inside, outsideUid: user.uid, outsideGid: user.uid } as Op]),
+    ...(user.uid === 0 && shape.uid === undefined
+      ? []
+      : [{ op: 'userns', insideUid: inside, insideGid: inside, outsideUid: user.uid, outsideGid: user.uid } as Op]),
     { op: 'unshare', flags: shape.unshare ?? unshareFlags.mount },
     { op: 'root', driver, file, offset: 0, sizeBytes: 0, flags: shape.readonly ? 1 : 0 },
     ...(shape.inside ?? [bindProc, bindDev]),
@@ -140,6 +194,11 @@ export function planFor(image: Image, shape: Shape = {}): Plan {
     { op: 'env', vars: ['PATH=/bin:/usr/bin', 'HOME=/root'] },
     shape.end ?? { op: 'exec', argv: shape.command ?? ['true'], search: shape.search ?? path0 },
   ];
+}
+
+/** Mounts where our own would show if they leaked: not those that other programs make in directories of their own meanwhile. */
+export function sharedMounts(): string[] {
+  return listMounts().filter((line) => !/^\/tmp\/.|^\/var\/tmp\/./.test(line.split(' ')[4] ?? ''));
 }
 
 let count = 0;
@@ -167,7 +226,12 @@ export function runPlan(plan: Plan, options: PlanOptions = {}): Promise<Ran> {
 }
 
 /** A shell script in a container; fails with its messages unless it ends with 0. */
-export async function shPlan(image: Image, script: string, shape: Shape = {}, options: PlanOptions = {}): Promise<string> {
+export async function shPlan(
+  image: Image,
+  script: string,
+  shape: Shape = {},
+  options: PlanOptions = {},
+): Promise<string> {
   const user = shape.user ?? ordinaryUser();
   const ran = await runPlan(planFor(image, { ...shape, command: ['sh', '-ec', script] }), { user, ...options });
   if (ran.status !== 0) throw new Error(`exit status ${ran.status}: ${ran.stdout}\n${ran.stderr}`);

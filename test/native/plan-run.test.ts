@@ -4,8 +4,8 @@ import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { testNeeding } from '../support/features.ts';
 import { freshUser } from '../support/session.ts';
-import { listMounts, listProcesses, untilAllEnded } from '../support/snapshot.ts';
-import { type Image, makeBusyboxImage, planFor, runPlan, shPlan, startPlan } from './plan-rig.ts';
+import { listProcesses, untilAllEnded } from '../support/snapshot.ts';
+import { type Image, makeBusyboxImage, planFor, runPlan, sharedMounts, shPlan, startPlan } from './plan-rig.ts';
 
 const needing = testNeeding('root', 'userns', 'fuse', 'mksquashfs', 'busybox');
 let image: Image;
@@ -15,7 +15,11 @@ beforeAll(() => {
     writeFileSync(path.join(root, 'bin/no-interpreter'), '#!/no/such/shell -e\n', { mode: 0o755 });
     writeFileSync(path.join(root, 'bin/plain-script'), 'echo plain "$1" "$0"\n', { mode: 0o755 });
     writeFileSync(path.join(root, 'bin/not-executable'), '#!/bin/sh\n', { mode: 0o644 });
-    writeFileSync(path.join(root, 'bin/other-machine'), Buffer.from('7f454c4602010100000000000000000002002800', 'hex'), { mode: 0o755 });
+    writeFileSync(
+      path.join(root, 'bin/other-machine'),
+      Buffer.from('7f454c4602010100000000000000000002002800', 'hex'),
+      { mode: 0o755 },
+    );
     chmodSync(path.join(root, 'bin/not-executable'), 0o644);
   });
 });
@@ -23,29 +27,35 @@ beforeAll(() => {
 for (const driver of ['fuse', 'directory', 'memory'] as const) {
   describe(`a plan with the root by ${driver}`, () => {
     needing('runs the command as the user, with the root as / and nothing of the host', async () => {
-      const script = 'id -u; id -g; pwd; test ! -e /lib; cat /etc/hosts; cut -d" " -f5 /proc/self/mountinfo | head -2; test -w /proc/self/comm';
+      const script =
+        'id -u; id -g; pwd; test ! -e /lib; cat /etc/hosts; cut -d" " -f5 /proc/self/mountinfo | head -2; test -w /proc/self/comm';
       const shown = await shPlan(image, script, { driver });
       expect(shown).toBe(`4242\n4242\n/\n127.0.0.1 image\n/\n/proc\n`);
     });
 
     needing('leaves no process and no mount', async () => {
       const user = freshUser();
-      const before = listMounts();
+      const before = sharedMounts();
       await shPlan(image, 'true', { driver, user });
       await untilAllEnded(user);
-      expect(listMounts()).toEqual(before);
+      expect(sharedMounts()).toEqual(before);
     });
 
     needing('keeps mounts away from the host while it runs', async () => {
-      const before = listMounts();
+      const before = sharedMounts();
       const running = startPlan(planFor(image, { driver, command: ['sh', '-c', 'echo here; cat'] }));
       await running.see(/here/);
-      expect(listMounts()).toEqual(before);
+      expect(sharedMounts()).toEqual(before);
       expect(await running.end()).toMatchObject({ status: 0 });
     });
 
     needing('maps the user to root where the plan says so', async () => {
-      expect(await shPlan(image, 'id -u; chroot / id -g; mount -t tmpfs x /tmp; grep -c " /tmp " /proc/self/mountinfo', { driver, uid: 0 })).toBe('0\n0\n1\n');
+      expect(
+        await shPlan(image, 'id -u; chroot / id -g; mount -t tmpfs x /tmp; grep -c " /tmp " /proc/self/mountinfo', {
+          driver,
+          uid: 0,
+        }),
+      ).toBe('0\n0\n1\n');
     });
   });
 }
@@ -70,14 +80,19 @@ describe('the exit status', () => {
   });
 
   needing('is 127 for a path that is not there', async () => {
-    expect(await run(['/bin/nothing'])).toMatchObject({ status: 127, stderr: 'bundler: run /bin/nothing: No such file or directory\n' });
+    expect(await run(['/bin/nothing'])).toMatchObject({
+      status: 127,
+      stderr: 'bundler: run /bin/nothing: No such file or directory\n',
+    });
   });
 
   needing('is 127 and names the interpreter that a script lacks', async () => {
     for (const command of ['/bin/no-interpreter', 'no-interpreter']) {
       const ran = await run([command]);
       expect(ran.status).toBe(127);
-      expect(ran.stderr).toBe('bundler: run /bin/no-interpreter: its interpreter /no/such/shell is not in the image: No such file or directory\n');
+      expect(ran.stderr).toBe(
+        'bundler: run /bin/no-interpreter: its interpreter /no/such/shell is not in the image: No such file or directory\n',
+      );
     }
   });
 
@@ -108,20 +123,28 @@ describe('the exit status', () => {
 
   needing('is 125 with a message when the plan cannot be obeyed', async () => {
     const ran = await runPlan(planFor(image, { after: [{ op: 'cwd', path: '/nowhere', flags: 0 }] }));
-    expect(ran).toMatchObject({ status: 125, stderr: 'bundler: enter the working directory /nowhere: No such file or directory\n' });
+    expect(ran).toMatchObject({
+      status: 125,
+      stderr: 'bundler: enter the working directory /nowhere: No such file or directory\n',
+    });
   });
 });
 
 describe('small operations', () => {
   needing('exit prints both texts and returns its status', async () => {
-    const ran = await runPlan([{ op: 'warn', text: 'first' }, { op: 'exit', status: 9, stdout: 'out\0binary', stderr: 'err' }]);
+    const ran = await runPlan([
+      { op: 'warn', text: 'first' },
+      { op: 'exit', status: 9, stdout: 'out\0binary', stderr: 'err' },
+    ]);
     expect(ran).toMatchObject({ status: 9, stdout: 'out\0binary', stderr: 'first\nerr' });
   });
 
   needing('cwd is entered, made where asked for, and optional where asked for', async () => {
     expect(await shPlan(image, 'pwd', { after: [{ op: 'cwd', path: '/usr/bin', flags: 0 }] })).toBe('/usr/bin\n');
     expect(await shPlan(image, 'pwd', { after: [{ op: 'cwd', path: '/none', flags: 2 }] })).toBe('/\n');
-    expect(await shPlan(image, 'pwd', { driver: 'memory', after: [{ op: 'cwd', path: '/made/here', flags: 1 }] })).toBe('/made/here\n');
+    expect(await shPlan(image, 'pwd', { driver: 'memory', after: [{ op: 'cwd', path: '/made/here', flags: 1 }] })).toBe(
+      '/made/here\n',
+    );
   });
 
   needing('hostname, network and ipc namespaces: a name of its own and a loopback that is up', async () => {
@@ -135,7 +158,9 @@ describe('small operations', () => {
   needing('dropCaps and noNewPrivs hold for a command mapped to root', async () => {
     const script = 'grep -E "^(Cap|NoNewPrivs)" /proc/self/status | tr -d "\\t"';
     const shown = await shPlan(image, script, { uid: 0, after: [{ op: 'noNewPrivs' }, { op: 'dropCaps' }] });
-    expect(shown).toBe(`${['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'].map((name) => `Cap${name}:0000000000000000\n`).join('')}NoNewPrivs:1\n`);
+    expect(shown).toBe(
+      `${['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'].map((name) => `Cap${name}:0000000000000000\n`).join('')}NoNewPrivs:1\n`,
+    );
   });
 
   needing('a pid namespace is refused in plain words', async () => {

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of a plan that is being obeyed, and the part of the story that brings the root filesystem.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "extraction.h"
+#include "fault.h"
+#include "mounts.h"
+#include "plan.h"
+#include "rootfs.h"
+#include "serve.h"
+
+struct run {
+	const struct plan *plan;
+	int exe;
+	mode_t umask;                       // the user's; ours is 0 while we create
+	int parent_death_signal;            // the user's (PR_SET_PDEATHSIG); a new user namespace clears it
+	pid_t parent;
+	struct serve_entry *entry;
+	size_t entry_count;
+	int server;                         // socket of the file server
+	struct extraction extraction;
+	struct extraction_request unpack;   // for memory: done when the root is mounted
+	bool in_memory;
+	struct rootfs rootfs;
+	struct mount_request *mounts;       // one an operation, sources open
+	int upper, work, directory, image;  // other things of the host that are opened early; -1: none
+	uint64_t image_size;
+	int cwd;
+	char **env;
+};
+
+bool run_has_op(const struct run *run, enum plan_code code);
+
+// All return 0, or -1 with why. run_serve and run_extract come before the namespaces.
+int run_serve(struct run *run, const struct plan_op *op, struct fault *why);
+int run_extract(struct run *run, const struct plan_op *op, struct fault *why);
+// Opens everything of the host that later operations name, in the namespace they run in and before anything is covered.
+int run_open_sources(struct run *run, struct fault *why);
+int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why);
