@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A background process that is nobody's child.
+// A background process that is nobody's child: the file server, the janitor, the sweep.
 #pragma once
 #include <stddef.h>
 #include "fault.h"
@@ -7,6 +7,7 @@
 // Forks twice, so that the caller is left without a child and gets no SIGCHLD. 0: this is the detached process; 1: this is the caller; -1: it failed.
 int detach_fork(struct fault *why);
 
-// For the detached process: own session, keyboard and termination signals ignored, no descriptors but those kept, stdio on /dev/null, "/" as
-// working directory. nice, limits and CPU affinity stay the user's. name: at most 15 bytes, as ps shows it.
+// For the detached process: own session, keyboard and termination signals ignored, no descriptors but those kept (none of 0 to 2), stdio on
+// /dev/null, "/" as working directory. nice, limits and CPU affinity stay the user's. name: at most 15 bytes, as ps shows it; our copies of the
+// caller's arguments and environment are overwritten, since they may hold secrets.
 void detach_settle(const char *name, const int *keep, size_t count);

@@ -109,8 +109,9 @@ int extraction_start(struct extraction *extraction, const struct extraction_requ
 	OWN_FD parent = -1;
 	OWN_FD process = (int)syscall(SYS_pidfd_open, getpid(), 0);   // close-on-exec of itself
 	struct janitor_job job = {
-		.unpack = {.file = request->file, .offset = request->offset, .size = request->size, .keep_owners = request->keep_owners},
-		.keep = request->keep, .reuse = request->reuse, .process = process,
+		.unpack = {.file = request->file, .offset = request->offset, .size = request->size, .keep_owners = request->keep_owners,
+			.place = request->target[0] ? request->target : request->place},
+		.target = {.parent = -1}, .keep = request->keep, .reuse = request->reuse, .process = process,
 	};
 
 	if (request->target[0]) {
@@ -118,14 +119,7 @@ int extraction_start(struct extraction *extraction, const struct extraction_requ
 		if (parent < 0)
 			return -1;
 		job.target = (struct target){.parent = parent, .name = name, .shown = request->target, .digest = request->digest};
-		job.unpack.place = request->target;
-	} else {
-		parent = open(request->place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (parent < 0)
-			return fault(why, errno, "open %s, to unpack into it", request->place);
-		job.unpack.place = request->place;
 	}
-	job.parent = parent;
 	extraction->control = janitor_start(&job, why);
 	if (extraction->control < 0 || await_tree(extraction->control, shows_progress(request), nest, why) < 0)
 		return -1;

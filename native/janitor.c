@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "detach.h"
+#include "dirs.h"
 #include "nest.h"
 
 struct janitor {
@@ -145,16 +146,35 @@ static int finish_target(struct janitor *janitor, struct fault *why)
 	return 0;
 }
 
-// A nest below parent, after a sweep of what killed runs left there. 0 or -1.
-static int make_nest(struct janitor *janitor, const char *prefix, struct fault *why)
+static int fault_nest(struct fault *why, int error, const char *place)
 {
-	nest_sweep(janitor->job.parent, prefix, 1);
-	if (nest_make(&janitor->nest, janitor->job.parent, prefix, why) == 0)
-		return 0;
-	fault(why, why->error, "make a directory to unpack into, for %s", janitor->job.unpack.place);
-	if (why->error == EACCES || why->error == EROFS)
+	fault(why, error, "make a directory to unpack into, for %s", place);
+	if (error == EACCES || error == EROFS)
 		fault_hint(why, "it cannot be written; unpack elsewhere: --target DIR or BUNDLER_CACHE_DIR=DIR");
 	return -1;
+}
+
+// A nest below parent, after a sweep of what killed runs left there. 0 or -1.
+static int make_nest(struct janitor *janitor, int parent, const char *prefix, struct fault *why)
+{
+	nest_sweep(parent, prefix, 1);
+	return nest_make(&janitor->nest, parent, prefix, why) == 0 ? 0 : fault_nest(why, why->error, janitor->job.unpack.place);
+}
+
+// A nest in a directory of ours, which is made here and not by the caller, whom a kill may end at any moment.
+static int make_nest_in_place(struct janitor *janitor, struct fault *why)
+{
+	for (int tries = 0;; tries++) {
+		struct dir_fact fact;
+		OWN_FD place = dir_probe(janitor->job.unpack.place, 0, &fact);
+		if (place < 0)
+			return fault_nest(why, fact.error, janitor->job.unpack.place);
+		if (make_nest(janitor, place, NEST_PREFIX, why) == 0)
+			return 0;
+		// The janitor of another run has just removed it: it was empty.
+		if (why->error != ENOENT || tries == 10)
+			return -1;
+	}
 }
 
 static int unpack_target(struct janitor *janitor, struct fault *why)
@@ -166,7 +186,7 @@ static int unpack_target(struct janitor *janitor, struct fault *why)
 	if (target_prefix(&job->target, prefix, sizeof prefix, why) < 0)
 		return -1;
 	// runs that start together with the same target unpack it once
-	while ((state = target_inspect(&job->target, &janitor->mark, why)) == TARGET_ABSENT && job->reuse && nest_wait(job->parent, prefix))
+	while ((state = target_inspect(&job->target, &janitor->mark, why)) == TARGET_ABSENT && job->reuse && nest_wait(job->target.parent, prefix))
 		;
 	if (state == TARGET_COMPLETE && !job->reuse) {
 		close_fd(&janitor->mark);
@@ -175,7 +195,7 @@ static int unpack_target(struct janitor *janitor, struct fault *why)
 	}
 	if (state != TARGET_ABSENT)
 		return state == TARGET_COMPLETE ? 1 : -1;
-	if (make_nest(janitor, prefix, why) < 0)
+	if (make_nest(janitor, job->target.parent, prefix, why) < 0)
 		return -1;
 	state = run_worker(janitor, why);
 	if (state == 1 && finish_target(janitor, why) < 0)
@@ -188,7 +208,7 @@ static int unpack(struct janitor *janitor, struct fault *why)
 {
 	if (janitor->job.target.name)
 		return unpack_target(janitor, why);
-	if (make_nest(janitor, NEST_PREFIX, why) < 0)
+	if (make_nest_in_place(janitor, why) < 0)
 		return -1;
 	return run_worker(janitor, why);
 }
@@ -200,6 +220,9 @@ static void clean_up(struct janitor *janitor)
 
 	if (janitor->nest.dir >= 0)
 		nest_remove(&janitor->nest, &ignored);
+	// Only when nothing else is in it, such as the runtime.
+	if (!janitor->job.target.name)
+		rmdir(janitor->job.unpack.place);
 	if (janitor->mark >= 0 && !janitor->job.keep)
 		target_remove(&janitor->job.target, &ignored);
 }
@@ -301,7 +324,7 @@ int janitor_start(const struct janitor_job *job, struct fault *why)
 		return fault(why, errno, "start the janitor");
 	side = detach_fork(why);
 	if (side == 0) {
-		const int keep[] = {pair[1], job->unpack.file, job->parent, job->process};
+		const int keep[] = {pair[1], job->unpack.file, job->target.parent, job->process};
 		detach_settle("bundler-janitor", keep, sizeof keep / sizeof keep[0]);
 		janitor.control = pair[1];
 		live(&janitor);

@@ -8,9 +8,8 @@
 #include "unpack.h"
 
 struct janitor_job {
-	struct unpack_request unpack;
-	int parent;                // directory of the place, or the one that the target lies in
-	struct target target;      // name NULL: the tree stays in a nest below parent
+	struct unpack_request unpack;   // its place: an absolute path of a directory of ours, made when missing; only shown when there is a target
+	struct target target;      // name NULL: the tree stays in a nest below the place
 	bool keep, reuse;          // do not remove the target; take one that is complete already
 	int process;               // pidfd of the process that becomes the command, or -1
 };

@@ -29,6 +29,7 @@ void extraction_sweep(const struct dirs *dirs)
 		return;
 	detach_settle("bundler-sweep", NULL, 0);
 	for (size_t i = 0; i < dirs->count; i++)
-		sweep_directory(dirs->path[i], 1);
+		if (sweep_directory(dirs->path[i], 1))
+			rmdir(dirs->path[i]);   // only when nothing else is in it
 	_exit(0);
 }

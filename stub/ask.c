@@ -12,25 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Places that a question made, until it is known which of them is used.
-static struct dirs made;
-
-static int is_used(const struct plan *plan, const char *place)
-{
-	for (size_t i = 0; plan && i < plan->count; i++)
-		if (plan->op[i].code == OP_EXTRACT && !strcmp(plan->op[i].field[3].data, place))
-			return 1;
-	return 0;
-}
-
-void remove_unused_places(const struct plan *plan)
-{
-	for (size_t i = 0; i < made.count; i++)
-		if (!is_used(plan, made.path[i]))
-			rmdir(made.path[i]);
-	made.count = 0;
-}
-
 static void add_text(struct buffer *out, const char *text)
 {
 	buffer_add(out, text, strlen(text));
@@ -47,6 +28,38 @@ static void add_place(struct buffer *out, const char *path, const struct dir_fac
 	add_text(out, line);
 }
 
+// Opens path, or the nearest directory above it that is there.
+static int open_nearest(const char *path)
+{
+	char above[4096];
+	int dir;
+	if (snprintf(above, sizeof above, "%s", path) >= (int)sizeof above) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	while ((dir = open(above, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 && errno == ENOENT && strcmp(above, ".")) {
+		char *slash = strrchr(above, '/');
+		if (slash)
+			slash[slash == above] = 0;
+		else
+			strcpy(above, ".");
+	}
+	return dir;
+}
+
+// A directory that is missing is not made for a question: the nearest one above tells.
+static void tell_nearest(uint64_t need_bytes, const char *path, struct buffer *out)
+{
+	struct dir_fact fact = { .step = "create" };
+	int dir = open_nearest(path);
+	if (dir < 0)
+		fact.error = errno;
+	else
+		dir_measure(dir, need_bytes, &fact);
+	close_fd(&dir);
+	add_place(out, path, &fact);
+}
+
 static void tell_places(uint64_t need_bytes, struct buffer *out)
 {
 	struct dirs dirs;
@@ -54,40 +67,14 @@ static void tell_places(uint64_t need_bytes, struct buffer *out)
 	for (size_t i = 0; i < dirs.count; i++) {
 		struct dir_fact fact;
 		struct stat st;
-		int was_missing = lstat(dirs.path[i], &st) && errno == ENOENT;
+		if (lstat(dirs.path[i], &st) && errno == ENOENT) {
+			tell_nearest(need_bytes, dirs.path[i], out);
+			continue;
+		}
 		int dir = dir_probe(dirs.path[i], need_bytes, &fact);
 		close_fd(&dir);
-		if (was_missing && !fact.error && made.count < DIRS_MAX)
-			memcpy(made.path[made.count++], dirs.path[i], sizeof made.path[0]);
 		add_place(out, dirs.path[i], &fact);
 	}
-}
-
-// A directory the user named: it may be anybody's, symlinks are followed, and it is not made; where it is missing the nearest one above tells.
-static void tell_directory(uint64_t need_bytes, const char *path, struct buffer *out)
-{
-	struct dir_fact fact = { .step = "create" };
-	char above[4096];
-	int dir = -1;
-	if (snprintf(above, sizeof above, "%s", path) < (int)sizeof above) {
-		while ((dir = open(above, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 && errno == ENOENT) {
-			char *slash = strrchr(above, '/');
-			if (!strcmp(above, "."))
-				break;
-			if (slash)
-				slash[slash == above] = 0;
-			else
-				strcpy(above, ".");
-		}
-	} else {
-		errno = ENAMETOOLONG;
-	}
-	if (dir < 0)
-		fact.error = errno;
-	else
-		dir_measure(dir, need_bytes, &fact);
-	close_fd(&dir);
-	add_place(out, path, &fact);
 }
 
 static int answer(const char *question, struct buffer *out, struct fault *why)
@@ -110,7 +97,8 @@ static int answer(const char *question, struct buffer *out, struct fault *why)
 	if (!strncmp(question, "dir ", 4)) {
 		unsigned long long need = strtoull(question + 4, &end, 10);
 		if (end != question + 4 && *end == ' ' && end[1]) {
-			tell_directory(need, end + 1, out);
+			// one the user named: it may be anybody's, and symlinks are followed
+			tell_nearest(need, end + 1, out);
 			return 0;
 		}
 	}

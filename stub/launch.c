@@ -80,15 +80,12 @@ static int obey(const struct bundle *bundle, const struct buffer *reply, struct 
 {
 	struct plan plan;
 	int kind = reply->size ? reply->data[0] : 0;
-	if (kind != REPLY_PLAN)
-		remove_unused_places(NULL);
 	if (kind == REPLY_TEXT)
 		return print_text(reply->data + 1, reply->size - 1, why);
 	if (kind != REPLY_PLAN)
 		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
 	if (plan_decode(&plan, reply->data + 1, reply->size - 1, why))
 		return -1;
-	remove_unused_places(&plan);
 	return plan_run(&plan, bundle->file);
 }
 

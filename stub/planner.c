@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "descriptors.h"
 
 enum { STATUS_NO_EXEC = 121, ERRORS_SHOWN = 16384, PATIENCE_MS = 2000 };
 
@@ -39,7 +40,7 @@ _Noreturn static void become_planner(const struct bundle *bundle, struct runtime
 		(void)!chdir("/");
 	for (int fd = 0; fd < 3; fd++)
 		dup2(fds[fd], fd);
-	close_from(3);
+	close_descriptors(3, NULL, 0);
 	reset_signals();
 	raise_limits();
 	snprintf(loader, sizeof loader, "%s/ld.so", runtime->dir);

@@ -30,5 +30,3 @@ void request_facts(const struct bundle *bundle, const struct runtime *runtime, c
 
 // Answers the questions of an `ask` reply (its body after the kind byte) into facts. 0 or -1.
 int answer_questions(const char *body, size_t size, struct buffer *facts, struct fault *why);
-// Removes the empty directories that questions about places made, but for one that the plan (or NULL) unpacks into.
-void remove_unused_places(const struct plan *plan);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawn.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -57,33 +55,6 @@ void forget_sigchld(const struct sigchld_state *state)
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigtimedwait(&chld, NULL, &now);
-}
-
-void close_from(unsigned lowest)
-{
-	if (!syscall(SYS_close_range, lowest, ~0u, 0))
-		return;
-	DIR *dir = opendir("/proc/self/fd");
-	if (!dir) {
-		struct rlimit limit;
-		unsigned end = !getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < 65536 ? (unsigned)limit.rlim_cur : 65536;
-		for (unsigned fd = lowest; fd < end; fd++)
-			close((int)fd);
-		return;
-	}
-	// Closing while reading the directory may skip entries: go round until a pass finds none.
-	for (int found = 1; found;) {
-		found = 0;
-		rewinddir(dir);
-		for (struct dirent *entry; (entry = readdir(dir));) {
-			int fd = entry->d_name[0] == '.' ? -1 : atoi(entry->d_name);
-			if (fd >= (int)lowest && fd != dirfd(dir)) {
-				close(fd);
-				found = 1;
-			}
-		}
-	}
-	closedir(dir);
 }
 
 void reset_signals(void)

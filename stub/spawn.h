@@ -21,8 +21,6 @@ struct sigchld_state { int was_pending; };
 void remember_sigchld(struct sigchld_state *state);
 void forget_sigchld(const struct sigchld_state *state);
 
-// Closes every descriptor from `lowest` on.
-void close_from(unsigned lowest);
 // Default dispositions, empty mask, and soft limits that would hinder a runtime raised to the hard ones: for a child before its exec.
 void reset_signals(void);
 void raise_limits(void);

@@ -246,13 +246,13 @@ describe('an extraction below a place', () => {
   needing('says how much room is missing, before it unpacks', async () => {
     const { user } = setUp();
     const flags = ['--uid', String(user.uid), '--host-root', '--tmpfs', '/mnt=size=16m,mode=1777', '--'];
-    const plan = writePlan(planFor(large, shapeFor(user, '/mnt')));
+    const plan = writePlan(planFor(large, shapeFor(user, '/mnt/bundler')));
     const ran = await new Running([compileProgram('bare-host'), ...flags, planRun(), plan], {
       env: { PATH: '/usr/bin' },
     }).end();
     expect(ran.status).toBe(125);
     expect(ran.stderr).toMatch(
-      /unpack the image in \/mnt: it needs [67]\d\.\d MB, and 16\.\d MB are free: No space left on device\n {2}try: /,
+      /unpack the image in \/mnt\/bundler: it needs [67]\d\.\d MB, and 16\.\d MB are free: No space left on device\n {2}try: /,
     );
   });
 

@@ -8,6 +8,7 @@ import { compileProgram } from '../support/programs.ts';
 import { type Ran, Running, run, runBare } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
+import { sanitize } from './compile.ts';
 import {
   bindDev,
   bindProc,
@@ -18,7 +19,6 @@ import {
   planRun,
   runPlan,
   type Shape,
-  sanitize,
   sharedMounts,
   writePlan,
 } from './plan-rig.ts';

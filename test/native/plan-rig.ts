@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   chmodSync,
   cpSync,
@@ -20,46 +19,11 @@ import { compileProgram, repository } from '../support/programs.ts';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { ordinaryUser, type User } from '../support/session.ts';
 import { listMounts } from '../support/snapshot.ts';
+import { compileNative, sanitize } from './compile.ts';
 import { makeImage, scratch } from './serve-rig.ts';
 
-/** BUNDLER_SANITIZE=1 runs these tests on a build with the address and undefined-behaviour sanitizers. */
-export const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
-const libraries = ['-lsquashfs', '-lzstd', '-llz4', '-llzma', '-lz', '-lpthread'];
-
-function compilerLine(output: string, sources: readonly string[]): [string, string[]] {
-  const common = ['-std=gnu17', '-D_GNU_SOURCE', '-g', '-Wall', '-Wextra', '-o', output, ...sources];
-  if (!sanitize) return ['gcc', ['-O2', '-static', ...common, ...libraries]];
-  const clang = ['clang', 'clang-14'].find((name) => existsSync(`/usr/bin/${name}`)) ?? 'clang';
-  return [clang, ['-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', ...common, ...libraries]];
-}
-
-let built: string | undefined;
-
-/** Compiles plan-run.c with the whole of native/; kept in build/ under the digest of all of it. */
-export function planRun(): string {
-  if (built) return built;
-  const native = path.join(repository, 'native');
-  const listed = readdirSync(native)
-    .filter((name) => /\.[ch]$/.test(name))
-    .sort()
-    .map((name) => path.join(native, name));
-  const sources = [path.join(import.meta.dirname, 'plan-run.c'), ...listed.filter((name) => name.endsWith('.c'))];
-  const hash = createHash('sha256');
-  for (const file of [...sources, ...listed.filter((name) => name.endsWith('.h'))]) hash.update(readFileSync(file));
-  const program = path.join(
-    repository,
-    'build/test',
-    `plan-run-${sanitize ? 'sanitized-' : ''}${hash.digest('hex').slice(0, 12)}`,
-  );
-  if (!existsSync(program)) {
-    mkdirSync(path.dirname(program), { recursive: true });
-    const temporary = `${program}.${process.pid}`;
-    execFileSync(...compilerLine(temporary, sources));
-    renameSync(temporary, program);
-  }
-  built = program;
-  return program;
-}
+/** The program that obeys a plan. */
+export const planRun = (): string => compileNative('plan-run');
 
 /** A busybox root with the mountpoints of a usual image, and what shape() adds. */
 export function makeRoot(shape: (root: string) => void = () => {}): string {
@@ -85,7 +49,7 @@ export interface Image {
 }
 
 export function makeBusyboxImage(shape?: (root: string) => void): Image {
-  planRun(); // compiled here, where a beforeAll has the time for it
+  compileNative('plan-run'); // compiled here, where a beforeAll has the time for it
   const root = makeRoot(shape);
   const file = makeImage(root, `${root}.sqsh`, '-comp', 'zstd', '-Xcompression-level', '1', '-all-root');
   return { root, file, sizeBytes: statSync(file).size };
@@ -218,7 +182,7 @@ export interface PlanOptions extends RunOptions {
 }
 
 export function startPlan(plan: Plan, options: PlanOptions = {}): Running {
-  return start([...(options.before ?? []), planRun(), writePlan(plan)], options);
+  return start([...(options.before ?? []), compileNative('plan-run'), writePlan(plan)], options);
 }
 
 export function runPlan(plan: Plan, options: PlanOptions = {}): Promise<Ran> {

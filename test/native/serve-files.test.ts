@@ -6,7 +6,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { testNeeding } from '../support/features.ts';
 import { freshUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
-import { makeImage, runMounted, sanitize, scratch, shMounted } from './serve-rig.ts';
+import { sanitize } from './compile.ts';
+import { makeImage, runMounted, scratch, shMounted } from './serve-rig.ts';
 import { describeScript, makeTree } from './serve-tree.ts';
 
 const needing = testNeeding('root', 'userns', 'fuse', 'mksquashfs', 'unsquashfs');

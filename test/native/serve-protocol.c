@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "../../native/serve-parts.h"
+#include "../../native/serve_parts.h"
 
 static int kernel;   // our end
 static char answer[1 << 20];

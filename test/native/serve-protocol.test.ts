@@ -3,7 +3,8 @@ import path from 'node:path';
 import { expect } from 'vitest';
 import { testNeeding } from '../support/features.ts';
 import { run } from '../support/run.ts';
-import { compile, makeImage, scratch } from './serve-rig.ts';
+import { compileNative } from './compile.ts';
+import { makeImage, scratch } from './serve-rig.ts';
 import { makeTree } from './serve-tree.ts';
 
 testNeeding('mksquashfs')(
@@ -12,7 +13,7 @@ testNeeding('mksquashfs')(
     const dir = scratch('serve-protocol');
     makeTree(path.join(dir, 'tree'), 10);
     const image = makeImage(path.join(dir, 'tree'), path.join(dir, 'image.sqsh'), '-comp', 'gzip');
-    expect(await run([compile('serve-protocol'), image])).toMatchObject({ status: 0, stderr: '' });
+    expect(await run([compileNative('serve-protocol'), image])).toMatchObject({ status: 0, stderr: '' });
   },
   120_000,
 );

@@ -7,7 +7,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "serve-parts.h"
+#include "serve_parts.h"
 
 #define UNPACK "unpack instead: BUNDLER_DRIVER=extract"
 #define INSTEAD "or " UNPACK

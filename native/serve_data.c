@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#include "serve-parts.h"
+#include "serve_parts.h"
 
 #define UNKNOWN_NUMBER 0xffffffffu
 

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include "serve-parts.h"
+#include "serve_parts.h"
 
 #define DEFAULT_CACHE_BYTES (32ull << 20)
 #define MIN_STACK_BYTES (256u << 10)   // a decompressor's state is on the heap

@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "serve-parts.h"
+#include "serve_parts.h"
 
 #define FOREVER_SECONDS 0x7fffffffu
 

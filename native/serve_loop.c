@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#include "serve-parts.h"
+#include "serve_parts.h"
 
 void serve_answer(const struct worker *worker, uint64_t unique, int error, const void *data, size_t size)
 {

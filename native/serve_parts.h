@@ -33,9 +33,6 @@ struct worker {
 // The first message on the socket: whether the image can be served.
 struct serve_status { int failed; struct fault why; };
 
-// Leaves the caller's session, descriptors, signals, directory and CPU mask; keeps only the descriptors a and b. For a forked child.
-void serve_detach(int a, int b);
-
 // Opens the image, reports over the socket, waits for the connection and serves it until the mount is gone. Never returns.
 _Noreturn void serve_run(const struct serve_config *config, int socket);
 
