@@ -2,8 +2,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 
 /**
- * Runs the builder: the `tool` section of the file BUNDLER_SELF, zstd-compressed CommonJS that needs only Node's own modules
- * and has no import().
+ * Runs the builder: the `tool` section of the file BUNDLER_SELF (docs/format.md), a function around CommonJS that needs only Node's
+ * own modules and has no import(), with V8's code cache.
  * BUNDLER_TOOL is `OFFSET SIZE`, in bytes. The builder sees process.argv as [node, bundler, ...args].
  */
 export function loadTool(args: readonly string[]): void {
@@ -14,12 +14,16 @@ export function loadTool(args: readonly string[]): void {
   }
   const zlib = process.getBuiltinModule('node:zlib');
   const vm = process.getBuiltinModule('node:vm');
-  const source = zlib.zstdDecompressSync(readAt(self, offset, sizeBytes)).toString('utf8');
+  const section = zlib.zstdDecompressSync(readAt(self, offset, sizeBytes));
+  const scriptEnd = 4 + section.readUInt32LE(0);
   process.argv = [process.argv[0] ?? 'node', self, ...args];
-  const names = ['exports', 'require', 'module', '__filename', '__dirname'];
-  const start = vm.compileFunction(source, names, { filename: 'bundler' });
+  // A cache of another V8 is refused and the script compiled: slower, not wrong.
+  const script = new vm.Script(section.toString('latin1', 4, scriptEnd), {
+    filename: 'bundler',
+    cachedData: section.subarray(scriptEnd),
+  });
   const module = { exports: {} };
-  start.call(module.exports, module.exports, requireOwn, module, self, '/');
+  script.runInThisContext()(module.exports, requireOwn, module, self, '/');
 }
 
 /** `require` for Node's own modules: everything else is inside the bundle. */

@@ -75,5 +75,7 @@ void take_role(void)
 		_exit(read_image_role(&facts));
 	if (role && !strcmp(role, "extract"))
 		_exit(extract_role(&facts));
+	if (role && !strcmp(role, "copy"))
+		_exit(copy_role(&facts));
 	die(0, "the launcher has no role %s", role ? role : "without a name");
 }

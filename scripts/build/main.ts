@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { buildLauncher, release, sanitized } from './launcher.ts';
 import { buildRuntimeProgram, trimNode } from './node.ts';
 import { writeNotices } from './notices.ts';
-import { buildRuntimeImage } from './runtime.ts';
+import { buildRuntimeImage, buildToolSection } from './runtime.ts';
 import { bundleScript } from './scripts.ts';
 import { root, runStep } from './step.ts';
 import { writeToolFile } from './tool-file.ts';
@@ -16,19 +16,20 @@ async function build(variants: readonly (typeof release)[]): Promise<void> {
   const tool = await bundleScript('src/main.ts', 'tool.cjs', version);
   const notices = writeNotices([...new Set([...planner.packages, ...tool.packages])].sort());
   const runtime = buildRuntimeImage(buildRuntimeProgram(node), node, planner.path, notices);
+  const section = buildToolSection(node, tool.path);
   for (const variant of variants) {
     const launcher = await buildLauncher(variant, version);
     const name = variant.name.replace('launcher', 'bundler');
     const files = [
       launcher,
       runtime.image,
-      tool.path,
+      section,
       `${root}src/format/sections.ts`,
       `${root}scripts/build/tool-file.ts`,
     ];
     const output = `${root}dist/${name}`;
     runStep({ name: `dist/${name}`, files, values: [version], outputs: [output] }, () => {
-      writeToolFile({ launcher, runtime, tool: tool.path }, name, version);
+      writeToolFile({ launcher, runtime, tool: section }, name, version);
     });
   }
 }

@@ -77,6 +77,23 @@ function warmCodeCache(node: string, planner: string): { script: string; data: s
   return result;
 }
 
+/** The tool's script as load-tool.ts expects it, after a command line of it was run for V8's code cache: the content of the `tool` section. */
+export function buildToolSection(node: string, tool: string): string {
+  const dir = `${buildDir}tool/`;
+  const [script, cache, section] = [`${dir}tool.cjs`, `${dir}tool.cache`, `${dir}section`];
+  const warm = `${root}scripts/build/warm-tool.cjs`;
+  runStep({ name: 'tool', files: [node, tool, warm], values: [], outputs: [section] }, () => {
+    mkdirSync(dir, { recursive: true });
+    const head = '(function(exports,require,module,__filename,__dirname){';
+    writeFileSync(script, `${head}${readFileSync(tool, 'latin1')}\n})`, 'latin1');
+    run(node, [fixedSeed, warm, script, cache, 'make', '/nonexistent.sqsh']);
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(readFileSync(script).length);
+    writeFileSync(section, Buffer.concat([size, readFileSync(script), readFileSync(cache)]));
+  });
+  return section;
+}
+
 function sumFileSizes(image: string): number {
   const sizes = run('unsquashfs', ['-lln', image]).matchAll(/^-\S+\s+\S+\s+(\d+) /gm);
   return [...sizes].reduce((sum, match) => sum + Number(match[1]), 0);

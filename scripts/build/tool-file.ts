@@ -11,6 +11,7 @@ export const maxEmptyBytes = 30_000_000;
 export interface ToolParts {
   readonly launcher: string;
   readonly runtime: { readonly image: string; readonly rawSizeBytes: number };
+  /** The uncompressed content of the section. */
   readonly tool: string;
 }
 

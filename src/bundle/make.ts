@@ -39,13 +39,14 @@ export interface MadeBundle {
 export async function makeBundle(request: MakeRequest, start: (totalBytes: number) => Progress): Promise<MadeBundle> {
   const image = await openFile(request.image);
   const superblock = await namingFile(request.image, () => checkImage(image));
-  const self = await openSelf();
   const output = await createOutput(request.output, { force: request.force });
+  const opened: OpenFile[] = [image];
   try {
-    const imagePath = resolve(request.image);
-    // The launcher reads the small files in another process while the image is copied here.
-    const reading = readImage(imagePath, 0, image.sizeBytes);
+    // The launcher reads the small files and all inodes in one process, while another copies.
+    const reading = readImage(resolve(request.image), 0, image.sizeBytes);
     reading.catch(() => {});
+    const self = await openSelf();
+    opened.push(self.file);
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
     const describe = async (digest: Buffer): Promise<Buffer> => {
       const { rootfs, unpackedBytes } = await reading;
@@ -96,8 +97,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     };
   } finally {
     output.discard();
-    image.close();
-    self.file.close();
+    for (const file of opened) file.close();
   }
 }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fchmodSync,
@@ -31,7 +30,10 @@ export interface Output {
  */
 export async function createOutput(path: string, options: { force: boolean }): Promise<Output> {
   checkTarget(path, options.force);
-  const temporary = join(dirname(path), `.${basename(path)}.partial-${process.pid}-${randomBytes(4).toString('hex')}`);
+  const temporary = join(
+    dirname(path),
+    `.${basename(path)}.partial-${process.pid}-${Math.random().toString(36).slice(2, 10)}`,
+  );
   const forget = onInterrupt(() => removeQuietly(temporary));
   let descriptor: number | undefined;
   try {

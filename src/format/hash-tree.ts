@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { hash } from 'node:crypto';
+import type { hash } from 'node:crypto';
 
 /** The payload is cut into leaves of this many bytes; so is every level of digests (docs/format.md). */
 export const leafSizeBytes = 65536;
@@ -13,9 +13,13 @@ export interface HashTree {
   readonly levels: Buffer;
 }
 
+let loaded: typeof hash | undefined;
+
 /** SHA-256 of some bytes. */
 export function sha256(data: Uint8Array): Buffer {
-  return hash('sha256', data, 'buffer');
+  // Loading it takes some milliseconds, in which make already has its other processes at work.
+  loaded ??= process.getBuiltinModule('node:crypto').hash;
+  return loaded('sha256', data, 'buffer');
 }
 
 /** Sizes in bytes of the levels of a payload's tree, level 0 first; none for an empty payload. */

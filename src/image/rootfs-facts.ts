@@ -3,7 +3,7 @@
 import { Failure } from '../failure.ts';
 import { fromText, toText } from '../format/bytes.ts';
 import type { RootfsFacts } from '../format/manifest.ts';
-import { decodeFacts } from '../format/wire.ts';
+import type { Fact } from '../format/wire.ts';
 import { runRole } from '../launcher/role.ts';
 
 /** What the image's file system says about itself, and the small files of it that a launch depends on. */
@@ -33,22 +33,22 @@ const paths = {
 
 /** Has the launcher read an image inside a file (its role `read-image`). Throws Failure when the image cannot be read. */
 export async function readImage(file: string, offset: number, sizeBytes: number): Promise<ImageReading> {
-  const output = await runRole([
+  let answer: readonly Fact[] | undefined;
+  const request: Fact[] = [
     ['role', 'read-image'],
     ['file', fromText(file)],
     ['offset', String(offset)],
     ['size', String(sizeBytes)],
     ...Object.values(paths).map((path) => ['path', path] as const),
-  ]);
-  return interpretReading(output);
+  ];
+  await runRole(request, { onFacts: (facts) => (answer = facts) });
+  if (answer === undefined) throw new Failure('the launcher gave no answer about the image');
+  return interpretReading(answer);
 }
 
-/** Turns the answer of the role `read-image`, one frame of facts, into what the manifest needs. */
-export function interpretReading(output: Buffer): ImageReading {
-  if (output.length < 4 || output.readUInt32LE() !== output.length - 4) {
-    throw new Failure('the launcher gave an incomplete answer about the image');
-  }
-  const facts = new Map(decodeFacts(output.subarray(4)));
+/** Turns the answer of the role `read-image` into what the manifest needs. */
+export function interpretReading(answer: readonly Fact[]): ImageReading {
+  const facts = new Map(answer);
   const [compressor = '', ...numbers] = (facts.get('image') ?? '').split(' ');
   const [blockSizeBytes = 0, inodes = 0, usedBytes = 0] = numbers.map(Number);
   const content = (path: string): string => toText(facts.get(`content.${path}`) ?? '');

@@ -31,7 +31,7 @@ describe('an output file', () => {
     writeSync(output.descriptor, 'data');
     const [temporary, ...others] = readdirSync(dir);
     expect(others).toEqual([]);
-    expect(temporary).toMatch(/^\.x\.run\.partial-\d+-[0-9a-f]{8}$/);
+    expect(temporary).toMatch(/^\.x\.run\.partial-\d+-[0-9a-z]+$/);
     expect(statSync(join(dir, temporary ?? '')).mode & 0o777).toBe(0o600);
     await output.commit();
     output.discard();

@@ -9,6 +9,7 @@ import { verifyPayloadOf, verifySections } from '../../src/bundle/verify.ts';
 import { writeBundle } from '../../src/bundle/write.ts';
 import { buildTree, hashLeaves, leafSizeBytes, sha256 } from '../../src/format/hash-tree.ts';
 import { findSection, type SectionTable } from '../../src/format/sections.ts';
+import { repository } from '../support/programs.ts';
 import { makeElf, sampleManifest } from './support.ts';
 
 const launcher = makeElf(9000);
@@ -18,15 +19,25 @@ const payload = randomFillSync(Buffer.alloc(12 * leafSizeBytes + 777));
 
 let dir = '';
 beforeAll(() => {
+  // Its launcher copies.
+  process.env.BUNDLER_SELF = join(repository, 'dist/bundler');
   dir = mkdtempSync(join(tmpdir(), 'bundler-write-'));
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 
-async function write(file: string, data: Buffer, runtimeDigest = sha256(runtime)): Promise<SectionTable> {
+interface Changes {
+  readonly runtimeDigest?: Buffer;
+  /** What the image is said to have. */
+  readonly claimedBytes?: number;
+  readonly targetMode?: string;
+  readonly advance?: (bytes: number) => void;
+}
+
+async function write(file: string, data: Buffer, changes: Changes = {}): Promise<SectionTable> {
   const [tool, image] = [join(dir, 'tool'), join(dir, 'image')];
   writeFileSync(tool, Buffer.concat([launcher, runtime]));
   writeFileSync(image, data);
-  const descriptors = [openSync(tool, 'r'), openSync(image, 'r'), openSync(file, 'w')] as const;
+  const descriptors = [openSync(tool, 'r'), openSync(image, 'r'), openSync(file, changes.targetMode ?? 'w')] as const;
   try {
     return await writeBundle(
       descriptors[2],
@@ -43,12 +54,16 @@ async function write(file: string, data: Buffer, runtimeDigest = sha256(runtime)
           offset: launcher.length,
           sizeBytes: runtime.length,
           rawSizeBytes: 999,
-          digest: runtimeDigest,
+          digest: changes.runtimeDigest ?? sha256(runtime),
         },
-        payload: { source: descriptors[1], sizeBytes: data.length, rawSizeBytes: data.length },
+        payload: {
+          source: descriptors[1],
+          sizeBytes: changes.claimedBytes ?? data.length,
+          rawSizeBytes: data.length,
+        },
         describe: async () => Buffer.from(JSON.stringify(sampleManifest)),
       },
-      () => {},
+      changes.advance ?? (() => {}),
     );
   } finally {
     for (const descriptor of descriptors) closeSync(descriptor);
@@ -90,8 +105,34 @@ describe('writing a bundle', () => {
     },
   );
 
+  test('many pieces, copied by several threads, arrive in their places', async () => {
+    const large = randomFillSync(Buffer.alloc((37 << 20) + 4321));
+    const file = join(dir, 'large');
+    let advancedBytes = 0;
+    const table = await write(file, large, { advance: (bytes) => (advancedBytes += bytes) });
+    const section = findSection(table, 'payload');
+    expect(section?.digest).toEqual(buildTree(hashLeaves(large), large.length).root);
+    expect(
+      readFileSync(file)
+        .subarray(section?.offset, (section?.offset ?? 0) + large.length)
+        .equals(large),
+    ).toBe(true);
+    expect(advancedBytes).toBeGreaterThan(large.length);
+    expect(advancedBytes).toBeLessThanOrEqual(table.fileSizeBytes);
+  });
+
+  test('an image that ends early is noticed', async () => {
+    const claimedBytes = payload.length + 1;
+    await expect(write(join(dir, 'short'), payload, { claimedBytes })).rejects.toThrow('it became shorter');
+  });
+
+  test('a write that fails is said', async () => {
+    writeFileSync(join(dir, 'shut'), '');
+    await expect(write(join(dir, 'shut'), payload, { targetMode: 'r' })).rejects.toThrow('write the target');
+  });
+
   test('a damaged runtime of the tool itself is noticed', async () => {
-    await expect(write(join(dir, 'bad'), payload, Buffer.alloc(32))).rejects.toThrow(
+    await expect(write(join(dir, 'bad'), payload, { runtimeDigest: Buffer.alloc(32) })).rejects.toThrow(
       'runtime section of this bundler is damaged',
     );
   });
