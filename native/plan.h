@@ -74,6 +74,9 @@ struct plan {
 int plan_decode(struct plan *plan, const void *data, size_t size, struct fault *why);
 void plan_free(struct plan *plan);
 
-// Obeys a plan. argv0_fd etc. are not needed: exe_fd is an open descriptor of the running executable (CLOEXEC).
+// Something to finish in the last moment before the process becomes the command: what could not be waited for earlier without losing time.
+struct plan_end { void (*finish)(void *arg); void *arg; };
+
+// Obeys a plan. exe_fd: an open descriptor of the running executable (CLOEXEC); end: may be NULL.
 // Returns only for `exit` (its status); otherwise the process has become the command, or died with 125, 126 or 127 after a message.
-int plan_run(const struct plan *plan, int exe_fd);
+int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end);

@@ -13,6 +13,7 @@
 
 struct run {
 	const struct plan *plan;
+	const struct plan_end *end;         // NULL: nothing to finish
 	int exe;
 	mode_t umask;                       // the user's; ours is 0 while we create
 	int parent_death_signal;            // the user's (PR_SET_PDEATHSIG); a new user namespace clears it

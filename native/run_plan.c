@@ -107,9 +107,11 @@ static void print_warning(const struct plan_field *text)
 	}
 }
 
-// What obeying the plan changed in the process, as it was.
+// What starting the command changed in the process, as it was.
 static void restore_process(const struct run *run)
 {
+	if (run->end)
+		run->end->finish(run->end->arg);
 	umask(run->umask);
 	if (run->parent_death_signal == 0)
 		return;
@@ -212,12 +214,12 @@ static void sweep(void)
 	free(dirs);
 }
 
-int plan_run(const struct plan *plan, int exe_fd)
+int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 {
 	static char *no_env[] = {NULL};
 	struct fault why = {.error = 0};
 	struct run run = {
-		.plan = plan, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .rootfs = ROOTFS_NONE,
+		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .rootfs = ROOTFS_NONE,
 		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .env = no_env,
 	};
 

@@ -76,17 +76,26 @@ static int read_reply(const struct planner *planner, struct buffer *reply, struc
 	}
 }
 
-static int obey(const struct bundle *bundle, const struct buffer *reply, struct fault *why)
+static void reap_planner(void *planner)
+{
+	planner_end(planner);
+}
+
+static int obey(const struct bundle *bundle, struct planner *planner, const struct buffer *reply, struct fault *why)
 {
 	struct plan plan;
+	struct plan_end end = { reap_planner, planner };
 	int kind = reply->size ? reply->data[0] : 0;
-	if (kind == REPLY_TEXT)
-		return print_text(reply->data + 1, reply->size - 1, why);
+	if (kind == REPLY_TEXT) {
+		int status = print_text(reply->data + 1, reply->size - 1, why);
+		reap_planner(planner);
+		return status;
+	}
 	if (kind != REPLY_PLAN)
 		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
 	if (plan_decode(&plan, reply->data + 1, reply->size - 1, why))
 		return -1;
-	return plan_run(&plan, bundle->file);
+	return plan_run(&plan, bundle->file, &end);
 }
 
 int launch(const struct bundle *bundle, const struct bundle *carrier, char **argv)
@@ -102,9 +111,9 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		int failed = tell_planner(bundle, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
 		// One that closed its end before its reply was complete is ending by itself: its own status says why, ours would not.
 		int crashed = failed && ((!why.error && !strcmp(why.text, "closed")) || why.error == EIO);
-		status = crashed ? planner_reap(&planner) : planner_end(&planner);
 		if (!failed)
 			break;
+		status = crashed ? planner_reap(&planner) : planner_end(&planner);
 		if (!crashed)
 			fault_die(&why, EXIT_OWN_FAILURE);
 		if (again || strcmp(runtime.from, "warm") || !planner_could_not_run(status)) {
@@ -114,8 +123,10 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
 		close_fd(&planner.errors);
 	}
+	// Its end goes on while the plan is obeyed.
+	planner_dismiss(&planner);
 	close_fd(&planner.errors);
-	status = obey(bundle, &reply, &why);
+	status = obey(bundle, &planner, &reply, &why);
 	buffer_free(&reply);
 	if (status < 0)
 		fault_die(&why, EXIT_OWN_FAILURE);

@@ -128,10 +128,15 @@ int planner_reap(struct planner *planner)
 	return planner_end(planner);
 }
 
-int planner_end(struct planner *planner)
+void planner_dismiss(const struct planner *planner)
 {
 	// It has nothing left to do once its reply is here, and Node's own way out would cost milliseconds.
 	kill(planner->pid, SIGKILL);
+}
+
+int planner_end(struct planner *planner)
+{
+	planner_dismiss(planner);
 	return collect(planner);
 }
 

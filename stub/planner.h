@@ -16,6 +16,8 @@ struct planner {
 
 // Starts it. In a namespace when the runtime is there; then runtime->from and dir are filled when this returns. 0 or -1.
 int planner_start(const struct bundle *bundle, struct runtime *runtime, struct planner *planner, struct fault *why);
+// Kills it if it still runs; planner_end then finds it dead, or nearly so: taking its memory apart takes milliseconds.
+void planner_dismiss(const struct planner *planner);
 // Kills it if it still runs, and reaps it. Its wait status, or -1 when unknown.
 int planner_end(struct planner *planner);
 // The same for one that is ending by itself: it is given two seconds to do so.

@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	close(fd);
 	if (plan_decode(&plan, data, (size_t)facts.st_size, &why) < 0)
 		fault_die(&why, EXIT_OWN_FAILURE);
-	status = plan_run(&plan, exe);
+	status = plan_run(&plan, exe, NULL);
 	plan_free(&plan);
 	free(data);
 	return status;
