@@ -201,6 +201,12 @@ static void add_hint(struct extraction *run) {
 	case EMFILE:
 		fault_hint(run->why, "a higher limit of open files (ulimit -n)");
 		break;
+	case EEXIST:
+		fault_hint(run->why, "a directory elsewhere, if this file system takes upper and lower case for the same; else the image has this name twice");
+		break;
+	case 0:
+		fault_hint(run->why, "checking the file for damage (--verify); if it has none, what made the image is at fault");
+		break;
 	case EIO:
 		fault_hint(run->why, "checking the file for damage (--verify)");
 		break;

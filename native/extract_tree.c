@@ -14,7 +14,7 @@
 // Larger files are filled by several workers, piece by piece; a multiple of every block size.
 #define PIECE_BYTES (4ull << 20)
 
-struct walker { struct extraction *run; struct image_reader *reader; struct place *place; int error; };
+struct walker { struct extraction *run; struct image_reader *reader; struct place *place; const char *last; int error; };
 
 static struct place *place_new(struct extraction *run, struct place *parent, const char *name, uint64_t ref, int fd) {
 	struct place *place = calloc(1, sizeof *place + strlen(name) + 1);
@@ -204,8 +204,8 @@ static int walk_place(struct extraction *run, struct image_reader *reader, struc
 
 static int make_directory(struct walker *walker, const struct image_node *node, const char *name) {
 	struct place *parent = walker->place;
-	if (parent->depth + 1 >= MAX_DEPTH)
-		return extract_fail(walker->run, ELOOP, parent, NULL, 0, "directories nested deeper than %u", MAX_DEPTH);
+	if (parent->depth >= MAX_DEPTH)
+		return extract_fail(walker->run, 0, parent, NULL, 0, "the image has directories nested deeper than %u in", MAX_DEPTH);
 	if (mkdirat(parent->fd, name, 0700))
 		return extract_fail(walker->run, errno, parent, name, 0, "create directory");
 	int fd = openat(parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -250,6 +250,12 @@ static int walk_entry(void *arg, const char *name, size_t size, uint64_t ref, ui
 		walker->error = -1;
 		return 1;
 	}
+	// Sorted, as every sound image is, the same names are neighbours; apart they are found when the second is created.
+	if (walker->last && !strcmp(walker->last, name)) {
+		walker->error = extract_fail(walker->run, 0, walker->place, NULL, 0, "the image has two entries named \"%.64s\" in", name);
+		return 1;
+	}
+	walker->last = name;
 	int error = image_stat(walker->reader, ref, &node);
 	walker->error = error ? extract_fail(walker->run, -error, walker->place, name, 0, "read from the image")
 		: make_entry(walker, name, &node);
@@ -258,9 +264,11 @@ static int walk_entry(void *arg, const char *name, size_t size, uint64_t ref, ui
 
 // Takes over the walker's use of the place.
 static int walk_place(struct extraction *run, struct image_reader *reader, struct place *place) {
-	struct walker walker = { run, reader, place, 0 };
+	struct walker walker = { run, reader, place, NULL, 0 };
 	int error = image_list(reader, place->ref, 0, walk_entry, &walker);
-	if (error)
+	if (error && image_bad_name(reader)[0])
+		walker.error = extract_fail(run, 0, place, NULL, 0, "the image has an entry named \"%s\" in", image_bad_name(reader));
+	else if (error)
 		walker.error = extract_fail(run, -error, place, NULL, 0, "read a directory from the image");
 	place_leave(run, reader, place);
 	return walker.error;

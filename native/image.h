@@ -38,6 +38,8 @@ int image_lookup(struct image_reader *reader, uint64_t dir, const char *name, si
 // continues after this entry. A non-zero return of each stops (that entry counts as not taken). Names "", ".", "..", with '/' or NUL end it with -EIO.
 int image_list(struct image_reader *reader, uint64_t dir, uint64_t cookie,
 	int (*each)(void *arg, const char *name, size_t size, uint64_t ref, uint32_t type, uint64_t next), void *arg);
+// The name that made the last image_list fail, shortened, with '?' for bytes that do not print; "" when something else did.
+const char *image_bad_name(const struct image_reader *reader);
 ssize_t image_readlink(struct image_reader *reader, uint64_t ref, char *target, size_t size);   // bytes put, not terminated
 ssize_t image_read(struct image_reader *reader, uint64_t ref, uint64_t offset, void *data, size_t size);
 

@@ -26,6 +26,17 @@ static int name_allowed(const char *name, size_t size) {
 	return !memchr(name, '/', size) && !memchr(name, 0, size);
 }
 
+static void keep_bad_name(struct image_reader *reader, const char *name, size_t size) {
+	size_t kept = size < sizeof reader->bad_name ? size : sizeof reader->bad_name - 1;
+	for (size_t i = 0; i < kept; i++)
+		reader->bad_name[i] = name[i] >= ' ' && name[i] <= '~' ? name[i] : '?';
+	reader->bad_name[kept] = 0;
+}
+
+const char *image_bad_name(const struct image_reader *reader) {
+	return reader->bad_name;
+}
+
 static int grow(void **data, size_t *room, size_t needed, size_t unit) {
 	if (needed <= *room)
 		return 0;
@@ -45,10 +56,14 @@ static int compare(const char *a, size_t a_size, const char *b, size_t b_size) {
 	return order ? order : (a_size > b_size) - (a_size < b_size);
 }
 
-static int add(struct draft *draft, const sqfs_dir_entry_t *raw, uint64_t ref) {
+static int add(struct image_reader *reader, struct draft *draft, const sqfs_dir_entry_t *raw, uint64_t ref) {
 	const char *name = (const char *)raw->name;
 	size_t size = (size_t)raw->size + 1;
-	if (!name_allowed(name, size) || ref >> 48 || !raw->type || raw->type > SQFS_INODE_EXT_SOCKET)
+	if (!name_allowed(name, size)) {
+		keep_bad_name(reader, name, size);
+		return -EIO;
+	}
+	if (ref >> 48 || !raw->type || raw->type > SQFS_INODE_EXT_SOCKET)
 		return -EIO;
 	if (draft->count) {
 		const struct entry *last = &draft->entry[draft->count - 1];
@@ -75,7 +90,7 @@ static int read_entries(struct image_reader *reader, const struct node *dir, str
 		int status = sqfs_meta_reader_readdir(reader->dirs, &state, &raw, NULL, &ref);
 		if (status)
 			return status < 0 ? errno_of_sqfs(status) : 0;
-		int error = add(draft, raw, ref);
+		int error = add(reader, draft, raw, ref);
 		sqfs_free(raw);
 		if (error)
 			return error;
@@ -105,6 +120,7 @@ int listing_get(struct image_reader *reader, uint64_t ref, struct listing **list
 	struct object *object = object_cache_get(objects, ref | LISTING_KEY);
 	struct draft draft = { .sorted = 1 };
 	struct node *dir;
+	reader->bad_name[0] = 0;
 	if (object) {
 		*listing = (struct listing *)object;
 		return 0;

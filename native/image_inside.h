@@ -42,6 +42,7 @@ struct image_reader {
 	struct meta_port *port;
 	sqfs_meta_reader_t *inodes, *dirs, *tables;
 	uint8_t *input;                  // one compressed block
+	char bad_name[64];               // see image_bad_name
 };
 
 struct extent { uint64_t at; uint32_t word; };   // where a block is; its size on disk and the bit for "stored as it is". word 0: a hole
