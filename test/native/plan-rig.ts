@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Op, type Plan, unshareFlags } from '../../src/format/plan.ts';
 import { encodePlan } from '../../src/format/wire.ts';
-import { compileProgram, repository } from '../support/programs.ts';
+import { compileProgram } from '../support/programs.ts';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { ordinaryUser, type User } from '../support/session.ts';
 import { listMounts } from '../support/snapshot.ts';
-import { compileNative, sanitize } from './compile.ts';
+import { compileNative } from './compile.ts';
 import { makeImage, scratch } from './serve-rig.ts';
 
 /** The program that obeys a plan. */

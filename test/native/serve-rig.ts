@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeAll } from 'vitest';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { makeDir, ordinaryUser, sessionDir, type User } from '../support/session.ts';
 import { compileNative, sanitize } from './compile.ts';
 
-const reports = (): string[] => readdirSync(sessionDir()).filter((name) => name.startsWith('sanitizer.'));
-// The server's stderr is /dev/null, so the sanitizers write files.
+// The server's stderr is /dev/null, so the sanitizers write files, where every user may.
+const reportDir = (): string => path.join(sessionDir(), 'sanitizer');
 const sanitizerEnv = (): Record<string, string> => {
-  const where = `log_path=${sessionDir()}/sanitizer`;
+  const where = `log_path=${reportDir()}/report`;
   return sanitize ? { ASAN_OPTIONS: `${where}:detect_leaks=0`, UBSAN_OPTIONS: `${where}:print_stacktrace=1` } : {};
 };
 
 if (sanitize) {
-  beforeAll(() => chmodSync(sessionDir(), 0o1777));
+  beforeAll(() => {
+    mkdirSync(reportDir(), { recursive: true });
+    chmodSync(reportDir(), 0o1777);
+  });
   afterEach(() => {
-    const found = reports().map((name) => readFileSync(path.join(sessionDir(), name), 'utf8'));
-    for (const name of reports()) rmSync(path.join(sessionDir(), name));
+    const reports = readdirSync(reportDir()).map((name) => path.join(reportDir(), name));
+    const found = reports.map((file) => readFileSync(file, 'utf8'));
+    for (const file of reports) rmSync(file);
     if (found.length > 0) throw new Error(found.join('\n'));
   });
 }

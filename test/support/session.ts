@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 
 export const isRoot = process.getuid?.() === 0;
 
@@ -26,15 +27,21 @@ export function makeSession(): string {
   return dir;
 }
 
-/** Removes what a session made, also its users' caches outside their homes. */
-export function removeSession(dir: string): void {
-  if (process.env['BUNDLER_KEEP_TEMP'] === '1') return;
-  for (const name of existsSync(dir) ? readdirSync(dir) : []) {
-    const uid = /^home-(\d+)$/.exec(name)?.[1];
-    if (uid === undefined || !isRoot) continue;
-    for (const place of ['/tmp', '/var/tmp']) rmSync(`${place}/bundler-${uid}`, { recursive: true, force: true });
-  }
-  rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+/** The command that removes what a session made, also its users' caches outside their homes. rm goes deeper than paths do. */
+function removalOf(dir: string): [string, string[]] {
+  if (process.env['BUNDLER_KEEP_TEMP'] === '1') return ['true', []];
+  const names = isRoot && existsSync(dir) ? readdirSync(dir) : [];
+  const uids = names.flatMap((name) => /^home-(\d+)$/.exec(name)?.[1] ?? []);
+  const caches = uids.flatMap((uid) => [`/tmp/bundler-${uid}`, `/var/tmp/bundler-${uid}`]);
+  return ['rm', ['-rf', '--one-file-system', '--', ...caches, dir]];
+}
+
+/**
+ * Removes what a session made, without blocking: it may take longer than the 10 seconds after which vitest takes a worker whose
+ * end it had no time to see for one that does not end.
+ */
+export async function removeSession(dir: string): Promise<void> {
+  await promisify(execFile)(...removalOf(dir));
 }
 
 let own: string | undefined;
@@ -47,7 +54,7 @@ export function sessionDir(): string {
     prepareMachine();
     const dir = makeSession();
     own = dir;
-    process.on('exit', () => removeSession(dir));
+    process.on('exit', () => execFileSync(...removalOf(dir)));
   }
   return own;
 }
