@@ -6,15 +6,15 @@ umask 022
 mkdir "$1"
 cd "$1"
 mkdir plain many names 'odd dir' readonly sparse links attrs special sizes deep empty
-head -c 3000000 /dev/urandom > plain/random
-seq 1 700000 > plain/text
+head -c 1200000 /dev/urandom > plain/random
+seq 1 630000 > plain/text   # more than 4 MiB: extraction cuts such a file into pieces
 cp /bin/busybox plain/program 2>/dev/null || cp /bin/ls plain/program
 : > plain/nothing
-for n in 1 4095 4096 4097 8192 65535 65536 65537 131071 131072 131073 262144 1048575 1048576 1048577 2500000; do
+for n in 1 4095 4096 4097 8192 65535 65536 65537 131071 131072 131073 262144 1048576 1048577; do
   head -c "$n" plain/text > "sizes/$n"
 done
 i=0
-while [ $i -lt 10000 ]; do echo $i; i=$((i + 1)); done | (cd many && split -l 1 -a 5 - entry-)
+while [ $i -lt 3000 ]; do echo $i; i=$((i + 1)); done | (cd many && split -l 1 -a 5 - entry-)
 long=$(printf '%0200d' 7)
 echo long > "names/$long"
 echo longest > "names/$(printf '%0255d' 8)"
@@ -36,8 +36,8 @@ truncate -s 5000000 sparse/all
 truncate -s 3000000 sparse/middle
 printf begin | dd of=sparse/middle conv=notrunc 2>/dev/null
 printf end | dd of=sparse/middle bs=1 seek=2500000 conv=notrunc 2>/dev/null
-truncate -s 100000000 sparse/huge
-printf x | dd of=sparse/huge bs=1 seek=50000000 conv=notrunc 2>/dev/null
+truncate -s 20000000 sparse/huge
+printf x | dd of=sparse/huge bs=1 seek=10000000 conv=notrunc 2>/dev/null
 mkdir attrs/dir
 for n in few large large-too; do echo "$n" > attrs/$n; done
 python3 - <<'END'
@@ -59,7 +59,7 @@ mknod special/large c 511 70000
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("special/socket")'
 echo secret > readonly/file
 chmod 0400 readonly/file
-cp plain/text readonly/setuid
+cp plain/program readonly/setuid
 chmod 6755 readonly/setuid
 mkdir readonly/inner
 echo x > readonly/inner/x

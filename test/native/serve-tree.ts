@@ -5,7 +5,7 @@ import path from 'node:path';
 import { isRoot } from '../support/session.ts';
 
 /** Bytes that do not compress and are the same in every run. */
-function noise(sizeBytes: number): Buffer {
+export function noise(sizeBytes: number): Buffer {
   const bytes = Buffer.alloc(sizeBytes);
   let state = 12345;
   for (let i = 0; i < sizeBytes; i++) {
