@@ -126,6 +126,11 @@ static int explain(int error, const char *path, struct fault *why)
 		fault(why, error, "run %s", path);
 		fault_hint(why, "arguments and environment are longer than the kernel takes (ulimit -s)");
 		return EXIT_NOT_EXECUTABLE;
+	case ECONNABORTED:
+	case ENOTCONN:
+		fault(why, error, "run %s", path);
+		fault_hint(why, "the process that serves the image has ended: if memory is short, dmesg tells; BUNDLER_DRIVER=extract needs none");
+		return EXIT_NOT_EXECUTABLE;
 	default:
 		fault(why, error, "run %s", path);
 		return EXIT_NOT_EXECUTABLE;

@@ -76,7 +76,7 @@ int target_inspect(const struct target *target, int *mark, struct fault *why)
 		return refuse(target, "it exists and belongs to another user", why);
 	fd = openat(dir, MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
-		return refuse(target, "it exists and was not made by bundler", why);
+		return refuse(target, "it exists and no run of this bundle made it", why);
 	state = inspect_mark(target, fd, why);
 	if (state == TARGET_COMPLETE) {
 		*mark = fd;

@@ -81,6 +81,7 @@ export function callersPath(path: Bytes, pid: number): Bytes {
 /** The kernel's word for a failed file operation, without the path that Node adds. */
 export function describe(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'EISDIR') return 'it is a directory';
   return /^\w+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Bytes } from '../src/format/bytes.ts';
+import { type Bytes, quoteForShell } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import { expandTarget } from './payload.ts';
 import type { Request } from './request.ts';
@@ -83,12 +83,19 @@ export function writeInfo(info: Info): Bytes {
       ['Uncompressed size', `${payload.unpackedBytes} bytes`],
       ['Inodes', String(payload.inodes)],
       ['Digest', payload.digest],
-      ['List its files', `unsquashfs -o ${payload.offset} -l ${info.file}`],
+      ['List its files', `unsquashfs -o ${payload.offset} -l ${quoteForShell(info.file)}`],
     );
   }
   rows.push(
     ['Target directory', info.targetDirectory],
     ['Cache directory', `${info.cacheDirectory || 'none'} (runtime: ${info.runtimeFrom})`],
   );
-  return `${rows.map(([name, value]) => `${name}: ${value}`).join('\n')}\n`;
+  return `${rows.map(([name, value]) => `${name}: ${escapeControls(value)}`).join('\n')}\n`;
+}
+
+/** A manifest may come from anybody; it must not drive the terminal. */
+function escapeControls(text: Bytes): Bytes {
+  return text.replace(/[\x00-\x1f\x7f]/g, (c) =>
+    c === '\n' ? '\\n' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }

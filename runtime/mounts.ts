@@ -92,7 +92,10 @@ export function mountSources(manifest: Manifest, request: Request, options: Opti
 function refuseMissing({ entry, from }: PlannedMount, kind: SourceKind | undefined, source: Bytes): void {
   if ((kind !== 'missing' && kind !== 'denied') || entry.options.includes('nofail')) return;
   const why = kind === 'missing' ? 'no such file or directory' : 'permission denied';
-  const hint = from === 'image' ? "the image's /etc/fstab asks for it" : 'add the option nofail to go on without it';
+  const hint =
+    from === 'image'
+      ? "the image's /etc/fstab asks for it"
+      : `go on without it: --mount ${entry.source}:${entry.target}:nofail`;
   throw new Failure(`cannot mount ${source} on ${entry.target}: ${why}`, hint);
 }
 

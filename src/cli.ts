@@ -32,6 +32,8 @@ function throwUsage(error: CommanderError, command: Command): never {
   const message = error.message
     .replace(/^error: /, '')
     .replace(/\.?\s*\n/g, ' ')
+    // Commander would repeat the whole argument, which may hold a secret: the name before the = is enough.
+    .replace(/^option '(?:-\w, )?(--\S+)[^']*' argument '([^'=]*)[\s\S]*' is invalid\. /, '$1 $2: ')
     .trim();
   const name = command.parent === null ? '' : `${command.name()}: `;
   throw new UsageFailure(

@@ -14,6 +14,11 @@ export class Failure extends Error {
   }
 }
 
+/** Trouble whose message the launcher has printed already. */
+export class ShownFailure extends Failure {
+  override readonly name = 'ShownFailure';
+}
+
 /** The command line is wrong; the usage line of the command is shown with it. */
 export class UsageFailure extends Failure {
   override readonly name = 'UsageFailure';

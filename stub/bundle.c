@@ -108,7 +108,7 @@ static int refuse_size(const struct bundle *bundle, uint64_t expected, struct fa
 {
 	unsigned long long want = expected, have = bundle->size;
 	if (have > want)
-		return refuse(bundle, why, "%llu bytes follow its end: something was appended (%llu bytes expected, %llu present)", have - want, want, have);
+		return refuse(bundle, why, "longer than it was made: something was appended (%llu bytes expected, %llu present)", want, have);
 	if (want / 1000000 != have / 1000000)
 		return refuse(bundle, why, "truncated: %llu MB expected, %llu MB present", (want + 500000) / 1000000, have / 1000000);
 	return refuse(bundle, why, "truncated: %llu bytes expected, %llu bytes present", want, have);

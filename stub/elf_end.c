@@ -15,8 +15,7 @@ static void raise_to(uint64_t *end, uint64_t offset, uint64_t size)
 
 static int refuse(const char *name, struct fault *why)
 {
-	fault(why, 0, "%s: not a file that bundler made: it is no 64-bit ELF executable", name);
-	return -1;
+	return fault(why, 0, "%s: not a file that bundler made: it is no 64-bit ELF executable", name);
 }
 
 static int read_headers(int fd, const char *name, uint64_t file_size, uint64_t offset, uint64_t size, void **headers, struct fault *why)
@@ -35,11 +34,16 @@ static int read_headers(int fd, const char *name, uint64_t file_size, uint64_t o
 
 int elf_end(int fd, const char *name, uint64_t file_size, uint64_t *end, struct fault *why)
 {
+	static const char squashfs[4] = { 'h', 's', 'q', 's' };
 	Elf64_Ehdr head;
 	if (file_size < sizeof head)
 		return refuse(name, why);
 	if (read_exactly(fd, &head, sizeof head, 0))
 		return fault(why, errno, "%s: read its first bytes", name);
+	if (!memcmp(head.e_ident, squashfs, sizeof squashfs)) {
+		fault(why, 0, "%s: a squashfs image and not a bundle", name);
+		return fault_hint(why, "make a bundle of it first: bundler make %s", name);
+	}
 	if (memcmp(head.e_ident, ELFMAG, SELFMAG) || head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_ident[EI_DATA] != ELFDATA2LSB)
 		return refuse(name, why);
 	if ((head.e_phnum && head.e_phentsize != sizeof(Elf64_Phdr)) || (head.e_shnum && head.e_shentsize != sizeof(Elf64_Shdr)))

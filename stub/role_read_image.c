@@ -104,6 +104,11 @@ int read_image_role(const struct buffer *facts)
 	}
 	uint64_t unpacked;
 	int error = measure_image(image, &unpacked);
+	if (error == -EIO) {
+		fault(&why, 0, "%s: the image is damaged: a directory, a name or an inode in it is impossible", file);
+		fault_hint(&why, "make or copy the image again; \"unsquashfs -lls\" may tell where it is damaged");
+		fault_die(&why, EXIT_OWN_FAILURE);
+	}
 	if (error)
 		die(-error, "read all inodes of the image in %s", file);
 	facts_addf(&out, "unpacked", "%llu", (unsigned long long)unpacked);

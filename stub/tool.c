@@ -10,16 +10,12 @@
 
 int is_for_tool(const struct bundle *bundle, char **argv)
 {
-	static const char *const launcher_commands[] = { "run", "start", "exec", "batch" };
 	if (!bundle_section(bundle, "tool") || bundle_section(bundle, "payload"))
 		return 0;
 	// Without something to launch (`run`, `run --help`) it is a question about the command.
 	if (!argv[0] || !argv[1] || !argv[2] || argv[2][0] == '-')
 		return 1;
-	for (size_t i = 0; i < sizeof launcher_commands / sizeof *launcher_commands; i++)
-		if (!strcmp(argv[1], launcher_commands[i]))
-			return 0;
-	return 1;
+	return strcmp(argv[1], "run") != 0;
 }
 
 // What steers a dynamic loader, Node or OpenSSL: the runtime must be the same whatever the caller uses for its own programs.

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { Opened, OpenFile } from '../bundle/open.ts';
 import { explain } from '../failure.ts';
+import { quoteForShell } from '../format/bytes.ts';
 import { findSection } from '../format/sections.ts';
 import { formatSize } from '../ui/format-size.ts';
 import { createReporter } from '../ui/reporter.ts';
@@ -44,13 +45,13 @@ function describeBundle(opened: Opened & { kind: 'bundle' }): Description {
     ['name', manifest.name],
     ['description', manifest.description],
     ['kind', kind],
-    ['made', `${formatTime(provenance.createdSeconds)} by bundler ${provenance.bundler} from ${provenance.source}`],
+    ['made', describeProvenance(provenance)],
     ['size', formatSize(file.sizeBytes)],
   ];
   if (payload !== undefined && digest !== undefined) {
     rows.push([
       'payload',
-      `${formatSize(payload.sizeBytes)}, to be listed with: unsquashfs -l -o ${payload.offset} ${file.path}`,
+      `${formatSize(payload.sizeBytes)}, to be listed with: unsquashfs -l -o ${payload.offset} ${quoteForShell(file.path)}`,
     ]);
     if (image) rows.push(['image', describeSquashfs(image)]);
     rows.push(['digest', digest]);
@@ -98,6 +99,12 @@ function describeSquashfs(image: {
   usedBytes: number;
 }): string {
   return `squashfs, ${image.compressor}, blocks of ${image.blockSizeBytes >> 10} KiB, ${image.inodes} inodes, ${formatSize(image.usedBytes)}`;
+}
+
+/** The tool itself is made of no image and, so that its bytes are the same each time, at no time. */
+function describeProvenance(made: { createdSeconds: number; bundler: string; source: string }): string {
+  const time = made.createdSeconds === 0 ? '' : `${formatTime(made.createdSeconds)} `;
+  return `${time}by bundler ${made.bundler}${made.source === '' ? '' : ` from ${made.source}`}`;
 }
 
 function formatTime(seconds: number): string {

@@ -25,3 +25,8 @@ export function toBuffer(bytes: Bytes): Buffer {
 export function fromBuffer(buffer: Uint8Array): Bytes {
   return Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString('latin1');
 }
+
+/** A word as a shell reads it back, quoted only where it must be. */
+export function quoteForShell(word: string): string {
+  return /^[\w@%+=:,./\x80-\uffff-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

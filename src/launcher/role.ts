@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
 import { onInterrupt } from '../cleanup.ts';
-import { Failure } from '../failure.ts';
+import { Failure, ShownFailure } from '../failure.ts';
 import { decodeFacts, encodeFacts, type Fact, frame } from '../format/wire.ts';
 import { findSelf } from './self.ts';
 
@@ -50,6 +50,7 @@ export async function runRole(facts: readonly Fact[], options: RoleOptions = {})
   });
   const { code, signal } = await ended.finally(forget);
   if (signal !== null) throw new Failure(`the launcher was ended by ${signal}`);
+  if (code !== 0 && options.show === true) throw new ShownFailure(`the launcher ended with status ${code}`);
   if (code !== 0) throw readMessage(Buffer.concat(messages).toString('utf8'), code);
   if (unread.length > 0) throw new Failure('the launcher gave an incomplete answer');
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Failure, UsageFailure } from '../failure.ts';
+import { Failure, ShownFailure, UsageFailure } from '../failure.ts';
 import { FormatError } from '../format/format-error.ts';
 import { formatSize } from './format-size.ts';
 
@@ -36,7 +36,9 @@ export function createReporter(options: { quiet?: boolean } = {}): Reporter {
     },
     json: (value) => print(process.stdout, JSON.stringify(value, null, 2)),
     warn: (text) => print(process.stderr, `bundler: ${text}`),
-    error: (error) => print(process.stderr, describe(error)),
+    error: (error) => {
+      if (!(error instanceof ShownFailure)) print(process.stderr, describe(error));
+    },
     silence: () => silent,
     progress: (label, totalBytes) => (quiet || !process.stderr.isTTY ? silent : startProgress(label, totalBytes)),
   };

@@ -176,7 +176,7 @@ describe('the planner talks to the launcher', () => {
     const [rc] = await ask(['--rc', '/nope']);
     expect(rc).toMatchObject({ status: 125, stderr: 'bundler: --rc /nope: no such file or directory\n' });
     const [file] = await ask(['--env-file', scratch]);
-    expect(file).toMatchObject({ stderr: `bundler: --env-file ${scratch}: illegal operation on a directory\n` });
+    expect(file).toMatchObject({ stderr: `bundler: --env-file ${scratch}: it is a directory\n` });
   });
 
   test("--rc and --env-file are read from the caller's directory", async () => {

@@ -69,7 +69,7 @@ describe('a damaged bundle is refused before anything runs', () => {
   });
 
   test('one byte appended is named', async () => {
-    expect(await refuse((bytes) => Buffer.concat([bytes, Buffer.from('x')]))).toContain('1 bytes follow its end');
+    expect(await refuse((bytes) => Buffer.concat([bytes, Buffer.from('x')]))).toContain('something was appended');
   });
 
   test('any bit of the table page', async () => {
