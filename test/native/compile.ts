@@ -5,9 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSy
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { repository } from '../support/programs.ts';
+import { sanitize } from '../support/sanitize.ts';
 
-/** BUNDLER_SANITIZE=1 runs these tests on a build with the address and undefined-behaviour sanitizers. */
-export const sanitize = process.env['BUNDLER_SANITIZE'] === '1';
 const libraries = ['-lsquashfs', '-lzstd', '-llz4', '-llzma', '-lz', '-lpthread'];
 const native = path.join(repository, 'native');
 const store = path.join(repository, 'build/test');

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { run } from '../support/run.ts';
-import { compileNative, sanitize } from './compile.ts';
+import { sanitize } from '../support/sanitize.ts';
+import { compileNative } from './compile.ts';
 import { asRoot, everything, imageOf, makeTree, needing, scratch } from './image-rig.ts';
 
 const ways = ['gzip', 'lzma', 'lzo', 'xz', 'lz4', 'zstd', 'zstd -noI -noX'];

@@ -8,7 +8,6 @@ import { compileProgram } from '../support/programs.ts';
 import { type Ran, Running, run, runBare } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
-import { sanitize } from './compile.ts';
 import {
   bindDev,
   bindProc,
@@ -36,10 +35,8 @@ beforeAll(() => {
 const there = (): Image => ({ ...image, file: '/image' });
 
 function onBareHost(plan: Plan, flags: readonly string[] = []): Promise<Ran> {
-  // a program with sanitizers needs its libraries
-  const libraries = sanitize ? { '/lib': '/lib', '/lib64': '/lib64' } : {};
   return runBare([planRun(), '/plan'], {
-    files: { '/plan': writePlan(plan), '/image': image.file, ...libraries },
+    files: { '/plan': writePlan(plan), '/image': image.file },
     flags,
     home: 'none',
   });

@@ -4,9 +4,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { testNeeding } from '../support/features.ts';
+import { sanitize } from '../support/sanitize.ts';
 import { freshUser } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
-import { sanitize } from './compile.ts';
 import { makeImage, runMounted, scratch, shMounted } from './serve-rig.ts';
 import { describeScript, makeTree } from './serve-tree.ts';
 

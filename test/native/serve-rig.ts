@@ -1,31 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeAll } from 'vitest';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { makeDir, ordinaryUser, sessionDir, type User } from '../support/session.ts';
-import { compileNative, sanitize } from './compile.ts';
-
-// The server's stderr is /dev/null, so the sanitizers write files, where every user may.
-const reportDir = (): string => path.join(sessionDir(), 'sanitizer');
-const sanitizerEnv = (): Record<string, string> => {
-  const where = `log_path=${reportDir()}/report`;
-  return sanitize ? { ASAN_OPTIONS: `${where}:detect_leaks=0`, UBSAN_OPTIONS: `${where}:print_stacktrace=1` } : {};
-};
-
-if (sanitize) {
-  beforeAll(() => {
-    mkdirSync(reportDir(), { recursive: true });
-    chmodSync(reportDir(), 0o1777);
-  });
-  afterEach(() => {
-    const reports = readdirSync(reportDir()).map((name) => path.join(reportDir(), name));
-    const found = reports.map((file) => readFileSync(file, 'utf8'));
-    for (const file of reports) rmSync(file);
-    if (found.length > 0) throw new Error(found.join('\n'));
-  });
-}
+import { compileNative } from './compile.ts';
 
 export interface MountOptions extends RunOptions {
   /** Entries as serve-mount.c takes them: KIND:MODE:PATH[:DATA]. */
@@ -50,7 +29,6 @@ export function startMounted(image: string, command: readonly string[], options:
   return start([...(options.before ?? []), ...line], {
     ...options,
     user,
-    env: { ...sanitizerEnv(), ...options.env },
   });
 }
 

@@ -15,10 +15,10 @@ import path from 'node:path';
 import { sha256 } from '../../src/format/hash-tree.ts';
 import { encodeTable, layOutSections, type SectionTable } from '../../src/format/sections.ts';
 import { repository } from '../support/programs.ts';
+import { sanitize } from '../support/sanitize.ts';
 import { sessionDir } from '../support/session.ts';
 
-/** BUNDLER_SANITIZE=1 runs these tests on the launcher with the address and undefined-behaviour sanitizers. */
-const launcherName = process.env['BUNDLER_SANITIZE'] === '1' ? 'launcher-asan' : 'launcher';
+const launcherName = sanitize ? 'launcher-asan' : 'launcher';
 export const launcher = process.env['BUNDLER_TEST_LAUNCHER'] ?? path.join(repository, 'build', launcherName);
 
 /** The program that stands for the runtime's loader; static, kept in build/ under the digest of its source. */

@@ -5,9 +5,11 @@ import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, statSy
 import path from 'node:path';
 import { type ImageName, makeImage } from '../../fixtures/make.ts';
 import { repository } from './programs.ts';
+import { sanitize, sanitizerEnv } from './sanitize.ts';
 import { sessionDir } from './session.ts';
 
-export const bundler = path.join(repository, 'dist/bundler');
+/** The tool under test; what it makes has its launcher. */
+export const bundler = path.join(repository, sanitize ? 'dist/bundler-asan' : 'dist/bundler');
 
 /** Makes a bundle of a fixture image (or of an image file) with dist/bundler, once a session for the same inputs. */
 export function makeBundle(image: ImageName | `/${string}`, ...makeArgs: string[]): string {
@@ -25,6 +27,7 @@ export function makeBundle(image: ImageName | `/${string}`, ...makeArgs: string[
       PATH: process.env['PATH'] ?? '',
       HOME: '/nonexistent',
       BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make'),
+      ...sanitizerEnv(),
     };
     execFileSync(bundler, ['make', '--quiet', '--force', '-o', file, ...makeArgs, source], {
       env,

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'vitest';
-import { repository } from './programs.ts';
+import { bundler } from './bundle.ts';
+import { sanitize } from './sanitize.ts';
 import { isRoot, prepareMachine } from './session.ts';
 
 export type Feature =
@@ -35,7 +36,9 @@ function canMakeUserNamespace(): boolean {
 const reasons: Record<Feature, () => string | undefined> = {
   root: () => (isRoot ? undefined : 'needs root (to make a bare host and to drop to other users)'),
   bundler: () =>
-    existsSync(path.join(repository, 'dist/bundler')) ? undefined : 'dist/bundler is missing: npm run build',
+    existsSync(bundler)
+      ? undefined
+      : `dist/${path.basename(bundler)} is missing: npm run build${sanitize ? ' -- --sanitize' : ''}`,
   userns: () => (canMakeUserNamespace() ? undefined : 'an ordinary user can make no user namespace here'),
   fuse: () => {
     prepareMachine();
@@ -82,3 +85,8 @@ export function testNeeding(
 
 /** What nearly every end-to-end test needs. */
 export const e2e = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'busybox');
+
+/** The same for what cannot hold on the build with sanitizers: skipped there, with the reason in the title. */
+export function e2eExceptSanitized(reason: string): typeof e2e {
+  return sanitize ? (title, body) => test.skip(`${title} (skipped with sanitizers: ${reason})`, body) : e2e;
+}

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import path from 'node:path';
 import { compileProgram } from './programs.ts';
+import { bareFlags, sanitizerEnv } from './sanitize.ts';
 import { isRoot, ordinaryUser, type User } from './session.ts';
 
 export interface Ran {
@@ -124,7 +125,7 @@ function environmentOf(
   env: Readonly<Record<string, string>> = {},
   home = user.home,
 ): Record<string, string> {
-  return { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, TERM: 'dumb', ...env };
+  return { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, TERM: 'dumb', ...sanitizerEnv(), ...env };
 }
 
 /** Starts a command on this machine as a test user. The child's pid is the command's own: setpriv execs it. */
@@ -147,7 +148,7 @@ function bareCommand(argv: readonly string[], options: BareOptions): string[] {
   const home = { user: ['--bind', `${user.home}=/home/user`], fresh: ['--dir', '/home/user'], none: [] }[
     options.home ?? 'user'
   ];
-  const flags = [...home, '--file', `${command}=${inside}`, ...files, ...(options.flags ?? [])];
+  const flags = [...home, '--file', `${command}=${inside}`, ...files, ...bareFlags(command), ...(options.flags ?? [])];
   return [compileProgram('bare-host'), '--uid', String(user.uid), ...flags, '--', inside, ...rest];
 }
 
@@ -155,7 +156,8 @@ function bareCommand(argv: readonly string[], options: BareOptions): string[] {
 export function startBare(argv: readonly string[], options: BareOptions = {}): Running {
   const user = options.user ?? ordinaryUser();
   const home = options.home === 'none' ? '/nonexistent' : '/home/user';
-  return new Running(bareCommand(argv, options), { ...options, cwd: '/', env: environmentOf(user, options.env, home) });
+  const env = environmentOf(user, { ...sanitizerEnv('bare host'), ...options.env }, home);
+  return new Running(bareCommand(argv, options), { ...options, cwd: '/', env });
 }
 
 export function runBare(argv: readonly string[], options: BareOptions = {}): Promise<Ran> {
