@@ -31,6 +31,39 @@ describe('a bundle on a bare host, as an ordinary user', () => {
     expect(ran.stdout).not.toContain('SECRET');
   });
 
+  e2e('passes the variables of --env-file, below those of --env', async () => {
+    const file = path.join(makeDir(ordinaryUser()), 'vars');
+    writeFileSync(file, '# a comment\nA=from the file\nB=from the file\n\nCALLER\n');
+    const args = ['--env-file', '/vars', '--env', 'B=from the line', 'env'];
+    const ran = await runBare([makeBundle('busybox'), ...args], {
+      files: { '/vars': file },
+      env: { CALLER: 'asked for' },
+    });
+    const expected = ['A=from the file', 'B=from the line', 'CALLER=asked for'];
+    expect(ran.stdout.split('\n'), ran.stderr).toEqual(expect.arrayContaining(expected));
+  });
+
+  e2e(
+    'shows the host’s names, resolver, machine id and time zone, and keeps the host’s out where it has none',
+    async () => {
+      const dir = makeDir(ordinaryUser());
+      const etc = {
+        hosts: '1.2.3.4 here\n',
+        hostname: 'here\n',
+        'resolv.conf': 'nameserver 1.2.3.4\n',
+        'machine-id': '0123\n',
+      };
+      for (const [name, text] of Object.entries(etc)) writeFileSync(path.join(dir, name), text);
+      const names = Object.keys(etc);
+      const files = Object.fromEntries(names.map((name) => [`/etc/${name}`, path.join(dir, name)]));
+      const command = ['sh', '-c', `cd /etc; cat ${names.join(' ')}`];
+      const there = await runBare([makeBundle('busybox'), ...command], { files });
+      expect(there).toMatchObject({ status: 0, stdout: Object.values(etc).join(''), stderr: '' });
+      const absent = await runBare([makeBundle('busybox'), 'sh', '-c', 'cat /etc/hosts || ls -A /tmp']);
+      expect(absent.stdout, 'nothing of this machine').toBe('');
+    },
+  );
+
   e2e('passes the whole environment of the caller with --keep-env', async () => {
     const ran = await runBare([makeBundle('busybox'), '--keep-env', 'env'], { env: { CALLER: 'all of it' } });
     expect(ran.stdout.split('\n')).toContain('CALLER=all of it');
@@ -102,10 +135,11 @@ describe('a bundle on a bare host, as an ordinary user', () => {
       makeBundle('busybox'),
       'sh',
       '-c',
-      'id -un && cd ~ && echo x > /tmp/x && cat /tmp/x && ls -d /proc/self /dev/null',
+      'id -un; grep ":4242:" /etc/passwd /etc/group; cd ~ && pwd; echo x > /tmp/x && cat /tmp/x && ls -d /proc/self /dev/null',
     ]);
     expect(ran.status, ran.stderr).toBe(0);
-    expect(ran.stdout).toContain('x\n/dev/null\n/proc/self\n');
+    const accounts = '/etc/passwd:u4242:x:4242:4242::/home/user:/bin/sh\n/etc/group:u4242:x:4242:\n';
+    expect(ran.stdout).toBe(`u4242\n${accounts}/home/user\nx\n/dev/null\n/proc/self\n`);
   });
 
   for (const image of ['gzip', 'lzo', 'lz4', 'xz', 'lzma', 'zstd', 'stored'] as const) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
+import { makeImage } from '../../fixtures/make.ts';
 import { bundler, makeBundle } from '../support/bundle.ts';
 import { e2e } from '../support/features.ts';
 import { type Ran, run } from '../support/run.ts';
 import { makeDir, ordinaryUser } from '../support/session.ts';
+import { listFiles, untilAllEnded } from '../support/snapshot.ts';
 
 function expectUsageError(ran: Ran, what: RegExp): void {
   expect(ran.status, ran.stdout + ran.stderr).toBe(125);
@@ -28,16 +30,25 @@ describe('a .run given wrong options', () => {
     ['a flag with an argument', ['--rw=yes', 'true'], /--rw/],
     ['a script that does not exist', ['--rc', '/no/such/script'], /\/no\/such\/script/],
     ['a file of variables that does not exist', ['--env-file', '/no/such/file', 'true'], /\/no\/such\/file/],
+    ['a script that is a directory', ['--rc', '/etc', 'true'], /--rc \/etc: it is a directory/],
     ['a mount without a target', ['--mount', 'x', 'true'], /mount/],
     ['a mount whose source is missing', ['--mount', '/no/such/source:/mnt', 'true'], /\/no\/such\/source/],
     ['a working directory that is not there', ['--workdir', '/no/such/dir', 'true'], /\/no\/such\/dir/],
+    ['a relative working directory', ['--workdir', 'dir', 'true'], /--workdir dir: not an absolute path/],
+    ['two ways to start', ['--rc', '/x', '--entrypoint', '/y'], /--rc and --entrypoint exclude each other/],
+    ['a target in no directory', ['--keep', '--target', '/no/such/dir/x', 'true'], /\/no\/such\/dir/],
     ['an option of a later version', ['--gpus', 'all', 'true'], /--gpus/],
   ];
   for (const [what, args, names] of wrong) {
-    e2e(`says so in a line: ${what}`, async () => {
-      const cwd = makeDir(ordinaryUser(), 'cwd');
-      expectUsageError(await run([makeBundle('busybox'), ...args], { cwd }), names);
+    e2e(`says so in a line, and creates nothing: ${what}`, async () => {
+      const user = ordinaryUser();
+      const cwd = makeDir(user, 'cwd');
+      const before = listFiles(user);
+      for (const env of [{}, { BUNDLER_DRIVER: 'extract' }])
+        expectUsageError(await run([makeBundle('busybox'), ...args], { cwd, env }), names);
+      await untilAllEnded(user);
       expect(readdirSync(cwd)).toEqual([]);
+      expect(listFiles(user).filter((name) => !before.includes(name) && /extract|partial|tmp-/.test(name))).toEqual([]);
     });
   }
 
@@ -98,6 +109,7 @@ describe('a .run asked about itself', () => {
 describe('bundler given wrong options', () => {
   const wrong: [string, string[], RegExp][] = [
     ['an unknown command', ['frobnicate'], /frobnicate/],
+    ['a command of a later version', ['start', 'x'], /unknown command 'start'/],
     ['an unknown option', ['make', '--no-such', 'x'], /--no-such/],
     ['make without an image', ['make'], /image/i],
     ['make of a file that is not there', ['make', '/no/such.sqsh'], /\/no\/such\.sqsh/],
@@ -116,6 +128,20 @@ describe('bundler given wrong options', () => {
       expect(readdirSync(cwd)).toEqual([]);
     });
   }
+
+  e2e('says what to do with an image that is given in place of a bundle', async () => {
+    const image = path.join(makeDir(ordinaryUser(), 'image'), 'x.sqsh');
+    copyFileSync(makeImage('busybox'), image);
+    const ran = await run([bundler, 'run', image, 'true']);
+    expectUsageError(ran, /a squashfs image and not a bundle/);
+    expect(ran.stderr).toContain(`try: make a bundle of it first: bundler make ${image}\n`);
+  });
+
+  e2e('says once what the launcher could not do for it', async () => {
+    const ran = await run([bundler, 'extract', '-o', '/no/such/dir/x', makeBundle('busybox')]);
+    expect(ran).toMatchObject({ status: 125, stdout: '' });
+    expect(ran.stderr).toMatch(/^bundler: [^\n]*\/no\/such\/dir[^\n]*\n( {2}try: [^\n]*\n)?$/);
+  });
 
   e2e('prints its help and its version with status 0', async () => {
     for (const args of [['--help'], ['--version'], ['make', '--help'], ['help']]) {

@@ -36,8 +36,9 @@ static const char usage[] =
 	"  --host-root       keep the host's root instead of an empty one\n"
 	"  --chroot          enter with chroot(2): no user namespace can be made then\n"
 	"  --no-userns       user.max_user_namespaces=0 in a user namespace around all\n"
+	"  --no-mount-namespaces  as --no-userns, with user.max_mnt_namespaces\n"
 	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount; ENOSYS for: openat2;\n"
-	"                    EOPNOTSUPP for: xattr. May be repeated\n"
+	"                    EOPNOTSUPP for: xattr; EDQUOT for: quota (writes of 16 KiB and more). May be repeated\n"
 	"  --cwd DIR         working directory (/)\n";
 
 _Noreturn static void stop(const char *what, const char *on)
@@ -151,9 +152,9 @@ static void write_text(const char *path, const char *text)
 	close(fd);
 }
 
-// A user namespace of our own in which every id is mapped and no further user namespace may be made. The map is written from
+// A user namespace of our own in which every id is mapped: its limits on namespaces are ours to set. The map is written from
 // outside by a helper, as only a process of the parent namespace may write one of more than one line.
-static void forbid_userns(void)
+static void enter_own_userns(void)
 {
 	int ready[2], done[2];
 	char byte = 0, path[64];
@@ -174,7 +175,6 @@ static void forbid_userns(void)
 	must((int)write(ready[1], &byte, 1), "write", "pipe");
 	must(read(done[0], &byte, 1) == 1 ? 0 : -1, "wait for", "the map");
 	waitpid(helper, NULL, 0);
-	write_text("/proc/sys/user/max_user_namespaces", "0");
 }
 
 static void deny(const char *name)
@@ -196,6 +196,15 @@ static void deny(const char *name)
 			filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
 			filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_NEWUSER, 0, 1);
 			filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+			filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+		}
+	} else if (!strcmp(name, "quota")) {
+		static const int writes[] = { SYS_write, SYS_pwrite64 };
+		for (size_t i = 0; i < 2; i++) {
+			filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)writes[i], 0, 4);
+			filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2]));
+			filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 16384, 0, 1);
+			filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDQUOT);
 			filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 		}
 	} else {
@@ -227,7 +236,7 @@ int main(int argc, char **argv)
 	char *tmpfs[32];
 	const char *dir[32], *denied[8], *cwd = "/";
 	size_t sources = 0, tmpfses = 0, dirs = 0, denials = 0;
-	int uid = 4242, fuse = 1, fuse_mode = 0666, tmp = 1, read_only = 0, host_root = 0, use_chroot = 0, no_userns = 0, at = 1;
+	int uid = 4242, fuse = 1, fuse_mode = 0666, tmp = 1, read_only = 0, host_root = 0, use_chroot = 0, no_userns = 0, no_mount = 0, at = 1;
 	for (; at < argc && strcmp(argv[at], "--"); at++) {
 		const char *name = argv[at];
 		char *value = at + 1 < argc ? argv[at + 1] : NULL;
@@ -237,6 +246,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(name, "--host-root")) host_root = 1;
 		else if (!strcmp(name, "--chroot")) use_chroot = 1;
 		else if (!strcmp(name, "--no-userns")) no_userns = 1;
+		else if (!strcmp(name, "--no-mount-namespaces")) no_mount = 1;
 		else if (!value) break;
 		else if (!strcmp(name, "--uid")) uid = atoi(value), at++;
 		else if (!strcmp(name, "--fuse-mode")) fuse_mode = (int)strtol(value, NULL, 8), at++;
@@ -253,9 +263,13 @@ int main(int argc, char **argv)
 		return 99;
 	}
 	mode_t mask = umask(0);
+	if (no_userns || no_mount)
+		enter_own_userns();
 	if (no_userns)
-		forbid_userns();
+		write_text("/proc/sys/user/max_user_namespaces", "0");
 	must(unshare(CLONE_NEWNS), "unshare", "mount");
+	if (no_mount)
+		write_text("/proc/sys/user/max_mnt_namespaces", "0");
 	must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make private", "/");
 	// Only now: what is opened in another mount namespace cannot be bound in this one.
 	for (size_t i = 0; i < sources; i++)
@@ -273,7 +287,7 @@ int main(int argc, char **argv)
 		must(mkdir("proc", 0755), "mkdir", "/proc");
 		// --no-userns owns no pid namespace, so a bind it is, for all alike; it also shows what a locked /proc does.
 		must(mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL), "bind", "/proc");
-		if (no_userns) {
+		if (no_userns || no_mount) {
 			// Device nodes of a tmpfs made in a user namespace cannot be opened: bind the host's.
 			must(mkdir("dev", 0755), "mkdir", "/dev");
 			must(mount("/dev", "dev", NULL, MS_BIND | MS_REC, NULL), "bind", "/dev");
