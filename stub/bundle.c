@@ -247,6 +247,16 @@ const struct section *bundle_section(const struct bundle *bundle, const char *na
 	return NULL;
 }
 
+const char *describe_section(const struct section *section, char text[SECTION_TEXT])
+{
+	char hex[65];
+	for (int at = 0; at < 32; at++)
+		snprintf(hex + 2 * at, 3, "%02x", section->sha256[at]);
+	snprintf(text, SECTION_TEXT, "%s %llu %llu %llu %s", section->name, (unsigned long long)section->offset, (unsigned long long)section->size,
+		(unsigned long long)section->raw_size, hex);
+	return text;
+}
+
 int bundle_verify_section(const struct bundle *bundle, const struct section *section, struct fault *why)
 {
 	enum { CHUNK = 1 << 20 };

@@ -29,5 +29,8 @@ int bundle_open_path(struct bundle *bundle, const char *path, struct fault *why)
 int bundle_read(struct bundle *bundle, struct fault *why);
 // NULL when there is none of that name.
 const struct section *bundle_section(const struct bundle *bundle, const char *name);
+// "NAME OFFSET SIZE RAW-SIZE SHA256HEX", as the wire tells a section (docs/plan.md). Returns text.
+enum { SECTION_TEXT = 160 };
+const char *describe_section(const struct section *section, char text[SECTION_TEXT]);
 // Compares a section's bytes with its SHA-256. 0 or -1.
 int bundle_verify_section(const struct bundle *bundle, const struct section *section, struct fault *why);

@@ -61,14 +61,9 @@ static unsigned count_cpus(void)
 
 static void add_sections(const struct bundle *bundle, struct buffer *facts)
 {
-	for (size_t i = 0; i < bundle->count; i++) {
-		const struct section *section = &bundle->section[i];
-		char hex[65];
-		for (int at = 0; at < 32; at++)
-			snprintf(hex + 2 * at, 3, "%02x", section->sha256[at]);
-		facts_addf(facts, "section", "%s %llu %llu %llu %s", section->name, (unsigned long long)section->offset,
-			(unsigned long long)section->size, (unsigned long long)section->raw_size, hex);
-	}
+	char text[SECTION_TEXT];
+	for (size_t i = 0; i < bundle->count; i++)
+		facts_addf(facts, "section", "%s", describe_section(&bundle->section[i], text));
 }
 
 static void add_terminals(struct buffer *facts)

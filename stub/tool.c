@@ -22,7 +22,7 @@ int is_for_tool(const struct bundle *bundle, char **argv)
 static int is_steering(const char *variable)
 {
 	static const char *const prefixes[] = { "LD_", "NODE_", "OPENSSL_CONF=", "OPENSSL_MODULES=", "OPENSSL_ENGINES=", "GLIBC_TUNABLES=",
-		"BUNDLER_SELF=", "BUNDLER_TOOL=" };
+		"BUNDLER_SELF=", "BUNDLER_TOOL=", "BUNDLER_OWN=" };
 	if (!strncmp(variable, "NODE_EXTRA_CA_CERTS=", 20))
 		return 0;
 	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
@@ -37,7 +37,8 @@ static char **make_environment(const struct bundle *bundle, struct fault *why)
 	size_t count = 0, kept = 0;
 	while (environ[count])
 		count++;
-	char **env = calloc(count + 3, sizeof *env);
+	char launcher[SECTION_TEXT], runtime[SECTION_TEXT];
+	char **env = calloc(count + 4, sizeof *env);
 	if (!env) {
 		fault(why, ENOMEM, "keep the environment");
 		return NULL;
@@ -46,7 +47,10 @@ static char **make_environment(const struct bundle *bundle, struct fault *why)
 		if (!is_steering(environ[i]))
 			env[kept++] = environ[i];
 	if (asprintf(&env[kept], "BUNDLER_SELF=%s", bundle->path) < 0 ||
-	    asprintf(&env[kept + 1], "BUNDLER_TOOL=%llu %llu", (unsigned long long)tool->offset, (unsigned long long)tool->size) < 0) {
+	    asprintf(&env[kept + 1], "BUNDLER_TOOL=%llu %llu", (unsigned long long)tool->offset, (unsigned long long)tool->size) < 0 ||
+	    // What every bundle gets: the table is verified already, the builder need not do it again.
+	    asprintf(&env[kept + 2], "BUNDLER_OWN=%s\n%s", describe_section(bundle_section(bundle, "launcher"), launcher),
+		describe_section(bundle_section(bundle, "runtime"), runtime)) < 0) {
 		fault(why, ENOMEM, "keep the environment");
 		return NULL;
 	}

@@ -42,14 +42,11 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
   const output = await createOutput(request.output, { force: request.force });
   const opened: OpenFile[] = [image];
   try {
-    // The launcher reads the small files and all inodes in one process, while another copies.
-    const reading = readImage(resolve(request.image), 0, image.sizeBytes);
-    reading.catch(() => {});
     const self = await openSelf();
     opened.push(self.file);
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
-    const describe = async (digest: Buffer): Promise<Buffer> => {
-      const { rootfs, unpackedBytes } = await reading;
+    const describe = async (digest: Promise<Buffer>): Promise<Buffer> => {
+      const { rootfs, unpackedBytes } = await readImage(resolve(request.image), 0, image.sizeBytes);
       const manifest: Manifest = {
         manifestVersion: 1,
         name: request.name,
@@ -65,7 +62,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
           inodes: superblock.inodes,
           usedBytes: superblock.usedBytes,
           sizeBytes: image.sizeBytes,
-          digest: digest.toString('hex'),
+          digest: (await digest).toString('hex'),
           unpackedBytes,
         },
         rootfs,

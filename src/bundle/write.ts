@@ -24,8 +24,8 @@ export interface BundleParts {
   readonly launcher: CopiedSection;
   readonly runtime: CopiedSection;
   readonly payload: { readonly source: number; readonly sizeBytes: number; readonly rawSizeBytes: number };
-  /** The manifest's bytes, asked for when the payload's digest (32 bytes) is known. */
-  describe(digest: Buffer): Promise<Buffer>;
+  /** Makes the manifest's bytes. Called while the payload is being copied, with its digest (32 bytes) to come. */
+  describe(digest: Promise<Buffer>): Promise<Buffer>;
 }
 
 /**
@@ -40,7 +40,7 @@ export async function writeBundle(
   const { launcher, runtime, payload } = parts;
   const places = placeSections([launcher.sizeBytes, runtime.sizeBytes, payload.sizeBytes]);
   const [launcherAt, runtimeAt, payloadAt] = places.offsets as [number, number, number];
-  const digests = await copyRanges(
+  const copying = copyRanges(
     target,
     [
       { ...runtime, targetOffset: runtimeAt, digests: 'whole' },
@@ -48,12 +48,18 @@ export async function writeBundle(
       { ...payload, offset: 0, targetOffset: payloadAt, digests: 'leaves' },
     ],
     advance,
-  );
-  const [runtimeDigest, launcherDigest, leafDigests] = digests as [Buffer, Buffer, Buffer];
-  refuseDamage(runtime, 'runtime', runtimeDigest);
-  refuseDamage(launcher, 'launcher', launcherDigest);
-  const tree = buildTree(leafDigests, payload.sizeBytes);
-  const manifest = await parts.describe(tree.root);
+  ).then((digests) => {
+    const [runtimeDigest, launcherDigest, leafDigests] = digests as [Buffer, Buffer, Buffer];
+    refuseDamage(runtime, 'runtime', runtimeDigest);
+    refuseDamage(launcher, 'launcher', launcherDigest);
+    return buildTree(leafDigests, payload.sizeBytes);
+  });
+  const digest = copying.then(({ root }) => root);
+  const describing = parts.describe(digest);
+  // When the copy fails that is what is told, whoever waits for these; both are awaited below.
+  for (const waiting of [digest, describing]) waiting.catch(() => {});
+  const tree = await copying;
+  const manifest = await describing;
 
   const whole = (name: string, data: Buffer): SectionContent => ({
     name,
