@@ -24,7 +24,7 @@ async function expectNothingLeft(cache: string, user: User, mountsBefore: readon
     parents(name) ||
     (name.startsWith(`${cache}/`) && !/extract|tmp-|partial/.test(name.slice(cache.length)));
   expect(listFiles(user).filter((name) => !isCache(name))).toEqual([]);
-  expect(listMounts()).toEqual(mountsBefore);
+  expect(listMounts(user.home)).toEqual(mountsBefore);
 }
 
 /** The file server: the one process of the user's that is in a session of its own and is not the command. */
@@ -53,7 +53,7 @@ describe('nothing is left behind but the cache directory', () => {
     e2e(`after a normal exit (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
       for (const args of [
         [],
@@ -70,7 +70,7 @@ describe('nothing is left behind but the cache directory', () => {
     e2e(`after kill -9 of the visible process at any moment (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
       for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), 25)) {
         const running = start([file, 'sleep', '1000'], { user, env });
@@ -85,7 +85,7 @@ describe('nothing is left behind but the cache directory', () => {
     e2e(`after kill -9 of everything in the process group (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
       for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), 10)) {
         const running = start([file, 'sh', '-c', 'sleep 1000 & sleep 1000'], { user, env, detached: true });
@@ -101,7 +101,7 @@ describe('nothing is left behind but the cache directory', () => {
     e2e(`after kill -9 of every process of ours at once: the next start sweeps (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
       const running = start([file, 'sh', '-c', 'echo ready; exec sleep 1000'], { user, env });
       await running.see(/ready/);
@@ -124,7 +124,7 @@ describe('nothing is left behind but the cache directory', () => {
     for (const env of [{}, extracted]) {
       const user = freshUser();
       const file = makeBundle('busybox');
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
       const fifo = makeDir(user, 'fifo');
       await run(['mkfifo', `${fifo}/f`], { user });
@@ -151,7 +151,7 @@ describe('nothing is left behind but the cache directory', () => {
     const file = makeBundle('busybox');
     for (const delayMs of await spreadMoments(() => run([file, 'true'], { user: freshUser() }), 8)) {
       const user = freshUser();
-      const mounts = listMounts();
+      const mounts = listMounts(user.home);
       const running = start([file, 'true'], { user });
       await new Promise((resolve) => setTimeout(resolve, delayMs));
       running.child.kill('SIGKILL');

@@ -7,7 +7,7 @@ import { testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { type Ran, Running, run, runBare } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
-import { untilAllEnded } from '../support/snapshot.ts';
+import { listMounts, untilAllEnded } from '../support/snapshot.ts';
 import {
   bindDev,
   bindProc,
@@ -18,7 +18,6 @@ import {
   planRun,
   runPlan,
   type Shape,
-  sharedMounts,
   writePlan,
 } from './plan-rig.ts';
 import { makeImage } from './serve-rig.ts';
@@ -170,7 +169,7 @@ describe("the kernel's own squashfs, as real root", () => {
   needing('mounts the image at an offset of a file, and frees the loop device at the end', async () => {
     const file = `${image.file}.run`;
     writeFileSync(file, Buffer.concat([Buffer.alloc(8192, 1), readFileSync(image.file), Buffer.alloc(4096, 2)]));
-    const mounts = sharedMounts();
+    const mounts = listMounts();
     const ran = await asRoot(plan(file, 8192, image.sizeBytes));
     expect(ran).toMatchObject({
       status: 0,
@@ -178,7 +177,7 @@ describe("the kernel's own squashfs, as real root", () => {
       stderr: '',
     });
     expect(loops(file)).toEqual([]);
-    expect(sharedMounts()).toEqual(mounts);
+    expect(listMounts()).toEqual(mounts);
   });
 
   needing('carries an overlay and injected files', async () => {

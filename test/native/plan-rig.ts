@@ -7,7 +7,6 @@ import { encodePlan } from '../../src/format/wire.ts';
 import { compileProgram } from '../support/programs.ts';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
 import { ordinaryUser, type User } from '../support/session.ts';
-import { listMounts } from '../support/snapshot.ts';
 import { compileNative } from './compile.ts';
 import { makeImage, scratch } from './serve-rig.ts';
 
@@ -147,11 +146,6 @@ export function planFor(image: Image, shape: Shape = {}): Plan {
     { op: 'env', vars: ['PATH=/bin:/usr/bin', 'HOME=/root'] },
     shape.end ?? { op: 'exec', argv: shape.command ?? ['true'], search: shape.search ?? path0 },
   ];
-}
-
-/** Mounts where our own would show if they leaked: not those that other programs make in directories of their own meanwhile. */
-export function sharedMounts(): string[] {
-  return listMounts().filter((line) => !/^\/tmp\/.|^\/var\/tmp\/./.test(line.split(' ')[4] ?? ''));
 }
 
 let count = 0;

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { testNeeding } from '../support/features.ts';
 import { freshUser } from '../support/session.ts';
-import { listProcesses, untilAllEnded } from '../support/snapshot.ts';
-import { type Image, makeBusyboxImage, planFor, runPlan, sharedMounts, shPlan, startPlan } from './plan-rig.ts';
+import { listMounts, listProcesses, untilAllEnded } from '../support/snapshot.ts';
+import { type Image, makeBusyboxImage, planFor, runPlan, shPlan, startPlan } from './plan-rig.ts';
 
 const needing = testNeeding('root', 'userns', 'fuse', 'mksquashfs', 'busybox');
 let image: Image;
@@ -35,17 +35,17 @@ for (const driver of ['fuse', 'directory', 'memory'] as const) {
 
     needing('leaves no process and no mount', async () => {
       const user = freshUser();
-      const before = sharedMounts();
+      const before = listMounts();
       await shPlan(image, 'true', { driver, user });
       await untilAllEnded(user);
-      expect(sharedMounts()).toEqual(before);
+      expect(listMounts()).toEqual(before);
     });
 
     needing('keeps mounts away from the host while it runs', async () => {
-      const before = sharedMounts();
+      const before = listMounts();
       const running = startPlan(planFor(image, { driver, command: ['sh', '-c', 'echo here; cat'] }));
       await running.see(/here/);
-      expect(sharedMounts()).toEqual(before);
+      expect(listMounts()).toEqual(before);
       expect(await running.end()).toMatchObject({ status: 0 });
     });
 

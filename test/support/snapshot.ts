@@ -29,8 +29,18 @@ export function listProcesses(user: User): Process[] {
   return list;
 }
 
-export function listMounts(): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8').trim().split('\n');
+/**
+ * The mounts of the host, as lines of mountinfo. Tests that run at the same time mount things in their own scratch directories, which do not
+ * count; below `home`, where it is given, everything does.
+ */
+export function listMounts(home?: string): string[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').trim().split('\n');
+  return lines.filter((line) => {
+    const point = line.split(' ')[4] ?? '';
+    return (
+      !/^(\/tmp|\/var\/tmp|\/dev\/shm)\/./.test(point) || (home !== undefined && `${point}/`.startsWith(`${home}/`))
+    );
+  });
 }
 
 function* walk(dir: string): Generator<string> {
