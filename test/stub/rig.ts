@@ -1,50 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { sha256 } from '../../src/format/hash-tree.ts';
 import { encodeTable, layOutSections, type SectionTable } from '../../src/format/sections.ts';
-import { repository } from '../support/programs.ts';
+import { compileProgram, repository } from '../support/programs.ts';
 import { sanitize } from '../support/sanitize.ts';
 import { sessionDir } from '../support/session.ts';
 
 const launcherName = sanitize ? 'launcher-asan' : 'launcher';
 export const launcher = process.env['BUNDLER_TEST_LAUNCHER'] ?? path.join(repository, 'build', launcherName);
 
-/** The program that stands for the runtime's loader; static, kept in build/ under the digest of its source. */
-function fakePlanner(): string {
-  const source = path.join(import.meta.dirname, 'fake-planner.c');
-  const digest = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);
-  const program = path.join(repository, 'build/test', `fake-planner-${digest}`);
-  if (!existsSync(program)) {
-    mkdirSync(path.dirname(program), { recursive: true });
-    const temporary = `${program}.${process.pid}`;
-    execFileSync('gcc', [
-      '-std=gnu17',
-      '-D_GNU_SOURCE',
-      '-O2',
-      '-Wall',
-      '-Wextra',
-      '-static',
-      '-s',
-      '-o',
-      temporary,
-      source,
-    ]);
-    renameSync(temporary, program);
-  }
-  return program;
-}
+/** The program that stands for the runtime's loader. */
+const fakePlanner = (): string => compileProgram('fake-planner', 'stub');
 
 export interface RuntimeOptions {
   /** A planner that ends before it reads its request. */

@@ -6,9 +6,9 @@ import path from 'node:path';
 
 export const repository = path.resolve(import.meta.dirname, '../..');
 
-/** Compiles test/support/NAME.c into a static program and returns its path; kept in build/ under the digest of its source. */
-export function compileProgram(name: string): string {
-  const source = path.join(import.meta.dirname, `${name}.c`);
+/** Compiles NAME.c of a directory of test/ into a static program and returns its path; kept in build/ under the digest of its source. */
+export function compileProgram(name: string, directory = 'support'): string {
+  const source = path.join(repository, 'test', directory, `${name}.c`);
   const digest = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);
   const program = path.join(repository, 'build/test', `${name}-${digest}`);
   if (!existsSync(program)) {
