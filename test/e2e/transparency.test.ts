@@ -7,6 +7,7 @@ import { e2e, e2eExceptSanitized, testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { type Ran, run, runBare, start, startOnTerminal } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
+import { untouched } from '../support/untouched.ts';
 
 interface Descriptor {
   readonly inode: number;
@@ -24,30 +25,7 @@ interface Peek {
 }
 
 /** What the command must see exactly as when it is started plainly. */
-const same = [
-  'children',
-  'limits',
-  'blocked',
-  'ignored',
-  'caught',
-  'pending',
-  'cpus',
-  'ppid',
-  'umask',
-  'nice',
-  'scheduler',
-  'timer',
-  'parentDeathSignal',
-  'dumpable',
-  'subreaper',
-  'timerSlack',
-  'uid',
-  'gid',
-  'hasTerminal',
-  'isatty',
-  'comm',
-  'cgroup',
-] as const;
+const same = [...untouched, 'cgroup'] as const;
 
 function read(ran: Ran): Peek {
   expect(ran.status, ran.stderr).toBe(0);

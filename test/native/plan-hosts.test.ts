@@ -8,6 +8,7 @@ import { compileProgram } from '../support/programs.ts';
 import { type Ran, Running, run, runBare } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
 import { listMounts, untilAllEnded } from '../support/snapshot.ts';
+import { untouched } from '../support/untouched.ts';
 import {
   bindDev,
   bindProc,
@@ -232,30 +233,7 @@ interface Peek {
 }
 
 describe('the command sees what a plainly started one sees', () => {
-  const same = [
-    'children',
-    'limits',
-    'blocked',
-    'ignored',
-    'caught',
-    'pending',
-    'cpus',
-    'ppid',
-    'umask',
-    'nice',
-    'scheduler',
-    'timer',
-    'parentDeathSignal',
-    'dumpable',
-    'subreaper',
-    'timerSlack',
-    'uid',
-    'gid',
-    'hasTerminal',
-    'foreground',
-    'isatty',
-    'comm',
-  ];
+  const same = [...untouched, 'foreground'] as const;
   const shapes: [string, Shape][] = [
     ['by fuse', {}],
     [
