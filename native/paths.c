@@ -227,10 +227,3 @@ const char *fd_path(char buffer[FD_PATH_SIZE], int fd)
 	snprintf(buffer, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
 	return buffer;
 }
-
-int fd_reopen(int fd, int flags)
-{
-	char path[FD_PATH_SIZE];
-
-	return open(fd_path(path, fd), flags | O_CLOEXEC);
-}

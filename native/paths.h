@@ -21,6 +21,3 @@ int path_parent(int root, const char *path, char name[NAME_MAX + 1]);
 // "/proc/self/fd/N": the only way mount(2) takes a descriptor on every kernel.
 #define FD_PATH_SIZE 32
 const char *fd_path(char buffer[FD_PATH_SIZE], int fd);
-
-// Opens an O_PATH descriptor again for reading, writing ..; -1 with errno.
-int fd_reopen(int fd, int flags);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include "extract_inside.h"
+#include "extract.h"
 #include "image.h"
 
 enum { CACHE_BYTES = 32 << 20, BLOCK_BYTES = 4096 };

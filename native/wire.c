@@ -105,10 +105,11 @@ static ssize_t put(int fd, const void *data, size_t size)
 	return done < 0 && errno == ENOTSOCK ? write(fd, data, size) : done;
 }
 
-static int put_all(int fd, const void *data, size_t size)
+// All of it, with short and interrupted transfers handled.
+static int put_all(int fd, const void *data, size_t size, ssize_t (*put_some)(int, const void *, size_t))
 {
 	for (size_t at = 0; at < size;) {
-		ssize_t done = put(fd, (const char *)data + at, size - at);
+		ssize_t done = put_some(fd, (const char *)data + at, size - at);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
@@ -123,7 +124,7 @@ int frame_write(int fd, const struct buffer *body, struct fault *why)
 	if (body->size > WIRE_MAX_FRAME)
 		return fault(why, EMSGSIZE, "send a message of %zu bytes (at most %u)", body->size, WIRE_MAX_FRAME);
 	uint32_t little = htole32((uint32_t)body->size);
-	if (put_all(fd, &little, sizeof little) || put_all(fd, body->data, body->size))
+	if (put_all(fd, &little, sizeof little, put) || put_all(fd, body->data, body->size, put))
 		return fault(why, errno, "send a message of %zu bytes", body->size);
 	return 0;
 }
@@ -177,13 +178,5 @@ int read_exactly(int fd, void *data, size_t size, int64_t offset)
 
 int write_exactly(int fd, const void *data, size_t size)
 {
-	for (size_t at = 0; at < size;) {
-		ssize_t done = write(fd, (const char *)data + at, size - at);
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return -1;
-		at += (size_t)done;
-	}
-	return 0;
+	return put_all(fd, data, size, write);
 }

@@ -53,7 +53,7 @@ static int add_content(struct image_reader *reader, uint64_t ref, const char *ke
 	return 0;
 }
 
-static int add_path(struct image_reader *reader, const char *path, struct buffer *out, struct fault *why)
+static int add_path(struct image_reader *reader, const char *path, int with_content, struct buffer *out, struct fault *why)
 {
 	char key[PATH_MAX + 16];
 	uint64_t ref;
@@ -67,6 +67,8 @@ static int add_path(struct image_reader *reader, const char *path, struct buffer
 		return 0;
 	}
 	describe(reader, ref, key, out);
+	if (!with_content)
+		return 0;
 	snprintf(key, sizeof key, "content.%s", path);
 	int error = add_content(reader, ref, key, out);
 	return error ? fault(why, -error, "read %s in the image", path) : 0;
@@ -94,12 +96,13 @@ int read_image_role(const struct buffer *facts)
 	if (!reader)
 		die(ENOMEM, "read %s", file);
 	for (size_t at = 0; facts_next(facts->data, facts->size, &at, &fact) == 1;) {
-		if (fact.key_size != 4 || memcmp(fact.key, "path", 4))
+		int with_content = fact.key_size == 4 && !memcmp(fact.key, "path", 4);
+		if (!with_content && (fact.key_size != 4 || memcmp(fact.key, "look", 4)))
 			continue;
 		OWN char *path = strndup(fact.value, fact.value_size);
 		if (!path || strlen(path) >= PATH_MAX)
 			die(ENAMETOOLONG, "role read-image: a path");
-		if (add_path(reader, path, &out, &why))
+		if (add_path(reader, path, with_content, &out, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
 	}
 	uint64_t unpacked;

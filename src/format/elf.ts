@@ -5,9 +5,6 @@ import type { ReadAt } from './read-at.ts';
 const headerSizeBytes = 64;
 const sectionTypeNoBits = 8;
 
-/** e_machine of elf(5), for the machines a launcher may be built for. */
-export const elfMachines = { x86_64: 62, aarch64: 183 } as const;
-
 /** What the header of an ELF file says. */
 export interface ElfFacts {
   /** Offset of the first byte after everything that the headers describe (docs/format.md, "Finding the table"). */

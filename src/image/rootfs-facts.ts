@@ -27,9 +27,10 @@ const paths = {
   loginDefs: '/etc/login.defs',
   useradd: '/etc/default/useradd',
   rc: '/etc/rc',
-  shell: '/bin/sh',
-  debian: '/etc/debian_version',
 } as const;
+
+/** Only whether they are there matters. */
+const lookedAt = { shell: '/bin/sh', debian: '/etc/debian_version' } as const;
 
 /** Has the launcher read an image inside a file (its role `read-image`). Throws Failure when the image cannot be read. */
 export async function readImage(file: string, offset: number, sizeBytes: number): Promise<ImageReading> {
@@ -40,6 +41,7 @@ export async function readImage(file: string, offset: number, sizeBytes: number)
     ['offset', String(offset)],
     ['size', String(sizeBytes)],
     ...Object.values(paths).map((path) => ['path', path] as const),
+    ...Object.values(lookedAt).map((path) => ['look', path] as const),
   ];
   await runRole(request, { onFacts: (facts) => (answer = facts) });
   if (answer === undefined) throw new Failure('the launcher gave no answer about the image');
@@ -55,7 +57,7 @@ export function interpretReading(answer: readonly Fact[]): ImageReading {
   // Where the path leads, symbolic links followed inside the image.
   const type = (path: string): string[] => (facts.get(`type.${path}`) ?? 'none').split(' ');
   const isFile = (path: string): boolean => type(path)[0] === 'file';
-  const [, shellMode = '0'] = type(paths.shell);
+  const [, shellMode = '0'] = type(lookedAt.shell);
   return {
     compressor,
     blockSizeBytes,
@@ -72,8 +74,8 @@ export function interpretReading(answer: readonly Fact[]): ImageReading {
       useradd: content(paths.useradd),
       rc: isFile(paths.rc),
       rcProvenance: /^# enroot-provenance:.*$/m.exec(content(paths.rc))?.[0] ?? '',
-      shell: isFile(paths.shell) && (Number.parseInt(shellMode, 8) & 0o111) !== 0,
-      debian: isFile(paths.debian),
+      shell: isFile(lookedAt.shell) && (Number.parseInt(shellMode, 8) & 0o111) !== 0,
+      debian: isFile(lookedAt.debian),
     },
   };
 }
