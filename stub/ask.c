@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers to what the planner asks about directories (docs/plan.md, Replies).
+// Answers to what the planner asks about this host (docs/plan.md, Replies).
 #include "planner.h"
 
 #include <endian.h>
@@ -11,6 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "run_program.h"
+
+enum { MAX_ARGS = 64 };
 
 static void add_text(struct buffer *out, const char *text)
 {
@@ -77,6 +80,41 @@ static void tell_places(uint64_t need_bytes, struct buffer *out)
 	}
 }
 
+// "LEN:BYTES,LEN:BYTES,.." into argv, in place. The number of arguments, or -1.
+static int split_words(char *text, char *argv[MAX_ARGS + 1])
+{
+	int count = 0;
+	while (*text) {
+		char *end;
+		unsigned long long length = strtoull(text, &end, 10);
+		if (end == text || *end != ':' || length >= strlen(end + 1) + 1 || end[1 + length] != ',' || count == MAX_ARGS)
+			return -1;
+		argv[count++] = end + 1;
+		end[1 + length] = 0;
+		text = end + 2 + length;
+	}
+	argv[count] = NULL;
+	return count;
+}
+
+// "TIMEOUT-MS MAX-BYTES ARGUMENTS". 0, or -1 when it is not that.
+static int run_asked(const char *question, struct buffer *out)
+{
+	char *argv[MAX_ARGS + 1], *end;
+	unsigned long long timeout_ms = strtoull(question, &end, 10);
+	if (end == question || *end != ' ' || timeout_ms > 3600000)
+		return -1;
+	const char *second = end + 1;
+	unsigned long long max_bytes = strtoull(second, &end, 10);
+	if (end == second || *end != ' ' || max_bytes > 16u << 20)
+		return -1;
+	OWN char *words = strdup(end + 1);
+	if (!words || split_words(words, argv) < 1)
+		return -1;
+	run_program(&(struct program){ argv, (unsigned)timeout_ms, (size_t)max_bytes }, out);
+	return 0;
+}
+
 static int answer(const char *question, struct buffer *out, struct fault *why)
 {
 	char *end = NULL;
@@ -102,6 +140,8 @@ static int answer(const char *question, struct buffer *out, struct fault *why)
 			return 0;
 		}
 	}
+	if (!strncmp(question, "run ", 4) && !run_asked(question + 4, out))
+		return 0;
 	return fault(why, 0, "the planner asks what this launcher does not know: %.200s", question);
 }
 
