@@ -18,7 +18,7 @@ import { type Options, parseOptions } from './options.ts';
 import { imageOf, placesQuestion } from './payload.ts';
 import { planLaunch } from './plan-launch.ts';
 import { type Request, readRequest } from './request.ts';
-import { readSettings } from './settings.ts';
+import { readSettings, settingsFrom } from './settings.ts';
 import { verifyHost, writeVerdict } from './verify.ts';
 
 /** One conversation with the launcher: a request in, one text or plan out, with questions in between. */
@@ -71,7 +71,7 @@ async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> 
 }
 
 function launch(talk: Conversation, observer: Observer, manifest: Manifest, request: Request, options: Options): Reply {
-  const settings = readSettings(request.env, options);
+  const settings = readSettings(settingsFrom(request.env), options);
   const host = readHost(observer, manifest, request, options, talk.readProbes());
   let input: LaunchInput = { manifest, request, options, settings, host };
   const learn = (questions: readonly string[]) => {

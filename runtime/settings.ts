@@ -3,23 +3,64 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { Failure } from './failure.ts';
 import type { Options } from './options.ts';
 
-/** What variables decide: ENROOT_* from the caller or from --env, BUNDLER_* from the caller. */
+type Variables = Readonly<Record<string, Bytes>>;
+
+/** What configuration and variables decide, in one place: enroot's names and defaults (its doc/configuration.md, doc/cmd/start.md, doc/standard-hooks.md). */
 export interface Settings {
+  /** --rw, ENROOT_ROOTFS_WRITABLE. */
   readonly rw: boolean;
+  /** --root, ENROOT_REMAP_ROOT. */
   readonly root: boolean;
+  /** ENROOT_LOGIN_SHELL: scripts are run by a login shell, which reads the image's /etc/profile. Here, unlike in enroot, off by default. */
+  readonly loginShell: boolean;
+  /** ENROOT_ALLOW_SUPERUSER: root stays the real root inside. */
+  readonly allowSuperuser: boolean;
+  /** ENROOT_UNSHARE_PID, _NET, _IPC, _UTS. */
+  readonly unshare: { readonly pid: boolean; readonly net: boolean; readonly ipc: boolean; readonly uts: boolean };
+  /** ENROOT_MOUNT_HOME: the hook 10-home. */
+  readonly mountHome: boolean;
+  /** ENROOT_RESTRICT_DEV: the hook 10-devices. */
+  readonly restrictDev: boolean;
+  /**
+   * Files of enroot's own configuration that were found, by name without ending (`50-slurm-pmi`): `on` where a file is as
+   * enroot ships it, so that its built-in serves; `off` where a changed one takes the built-in's place. A name that is
+   * not here is as it is by default.
+   */
+  readonly builtins: Readonly<Record<string, 'on' | 'off'>>;
+  /** ENROOT_*, NVIDIA_* and MELLANOX_* that configuration gives, below the caller's environment: hooks see them. */
+  readonly configured: Variables;
+  /** The same from the --conf script's directives and from --env, above the caller's environment. */
+  readonly overrides: Variables;
   /** Forces a payload driver; '' leaves the choice to the probes. */
   readonly driver: '' | 'fuse' | 'extract' | 'kernel';
 }
 
-/** enroot takes these spellings as "off" (its config::fini); the empty string is "off" too. */
-const off = /^(no?|N[oO]?|[fF](alse)?|FALSE|)$/;
+/** Where settings come from besides the command line; each later one wins over those before it. */
+export interface SettingSources {
+  /** Of configuration files: embedded by `make`, or the host's with --host-config. */
+  readonly configured: Variables;
+  /** The caller's environment. */
+  readonly env: Variables;
+  /** `#ENROOT_X=y` lines of the --conf script. */
+  readonly directives: Variables;
+  readonly builtins: Settings['builtins'];
+}
 
-export function readSettings(env: Readonly<Record<string, Bytes>>, options: Options): Settings {
-  const given = new Map(options.env.map((item) => [item.split('=', 1)[0], item] as const));
-  const value = (name: string) => {
-    const item = given.get(name);
-    return item?.includes('=') ? item.slice(name.length + 1) : (env[name] ?? '');
-  };
+/** enroot takes these spellings as "off" (its config::fini); the empty string is "off" too. */
+export function isOff(value: Bytes): boolean {
+  return /^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
+}
+
+export function readSettings(sources: SettingSources, options: Options): Settings {
+  const { env } = sources;
+  const given: Record<string, Bytes> = {};
+  for (const item of options.env) {
+    const at = item.indexOf('=');
+    if (at > 0 && item.startsWith('ENROOT_')) given[item.slice(0, at)] = item.slice(at + 1);
+  }
+  const layers = [given, sources.directives, env, sources.configured];
+  const value = (name: string) => layers.find((layer) => layer[name] !== undefined)?.[name] ?? '';
+  const isOn = (name: string) => !isOff(value(name));
   const sandbox = env.BUNDLER_SANDBOX ?? '';
   if (sandbox !== '' && sandbox !== 'userns') {
     throw new Failure(`BUNDLER_SANDBOX=${sandbox} is not in this version`, 'leave it unset, or use userns');
@@ -32,8 +73,26 @@ export function readSettings(env: Readonly<Record<string, Bytes>>, options: Opti
     );
   }
   return {
-    rw: options.rw || !off.test(value('ENROOT_ROOTFS_WRITABLE')),
-    root: options.root || !off.test(value('ENROOT_REMAP_ROOT')),
+    rw: options.rw || isOn('ENROOT_ROOTFS_WRITABLE'),
+    root: options.root || isOn('ENROOT_REMAP_ROOT'),
+    loginShell: isOn('ENROOT_LOGIN_SHELL'),
+    allowSuperuser: isOn('ENROOT_ALLOW_SUPERUSER'),
+    unshare: {
+      pid: isOn('ENROOT_UNSHARE_PID'),
+      net: isOn('ENROOT_UNSHARE_NET'),
+      ipc: isOn('ENROOT_UNSHARE_IPC'),
+      uts: isOn('ENROOT_UNSHARE_UTS'),
+    },
+    mountHome: isOn('ENROOT_MOUNT_HOME'),
+    restrictDev: isOn('ENROOT_RESTRICT_DEV'),
+    builtins: sources.builtins,
+    configured: sources.configured,
+    overrides: { ...sources.directives, ...given },
     driver,
   };
+}
+
+/** Sources where nothing is configured. */
+export function settingsFrom(env: Variables): SettingSources {
+  return { configured: {}, env, directives: {}, builtins: {} };
 }

@@ -3,7 +3,7 @@ import type { HostFacts, LaunchInput } from '../../runtime/launch-input.ts';
 import { parseOptions } from '../../runtime/options.ts';
 import { planLaunch } from '../../runtime/plan-launch.ts';
 import type { Request } from '../../runtime/request.ts';
-import { readSettings } from '../../runtime/settings.ts';
+import { readSettings, type SettingSources, settingsFrom } from '../../runtime/settings.ts';
 import type { Manifest, RootfsFacts } from '../../src/format/manifest.ts';
 import type { Op, Plan } from '../../src/format/plan.ts';
 
@@ -15,6 +15,7 @@ export interface Change {
   readonly manifest?: Partial<Manifest>;
   readonly rootfs?: Partial<RootfsFacts>;
   readonly host?: Partial<HostFacts>;
+  readonly sources?: Partial<SettingSources>;
   readonly probes?: Readonly<Record<string, string>>;
 }
 
@@ -124,7 +125,7 @@ export function makeInput(change: Change = {}): LaunchInput {
     manifest: { ...manifest, rootfs: { ...rootfs, ...change.rootfs }, ...change.manifest },
     request: asked,
     options,
-    settings: readSettings(asked.env, options),
+    settings: readSettings({ ...settingsFrom(asked.env), ...change.sources }, options),
     host: {
       ...host,
       ...change.host,
