@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "janitor.h"
+#include "watch.h"
 
 static bool shows_progress(const struct extraction_request *request)
 {
@@ -60,7 +60,7 @@ static int await_tree(int control, bool draw, char nest[NAME_MAX + 1], struct fa
 	int status = -1;
 
 	for (;;) {
-		struct janitor_note note;
+		struct watch_note note;
 		ssize_t size = recv(control, &note, sizeof note, 0);
 		if (size < 0 && errno == EINTR)
 			continue;
@@ -68,13 +68,13 @@ static int await_tree(int control, bool draw, char nest[NAME_MAX + 1], struct fa
 			fault(why, size < 0 ? errno : 0, "unpack the image: the unpacking process ended early");
 			break;
 		}
-		if (note.kind == JANITOR_PROGRESS && draw) {
+		if (note.kind == WATCH_PROGRESS && draw) {
 			progress_draw(note.done, note.total);
 			drawn = true;
-		} else if (note.kind == JANITOR_FAILED) {
+		} else if (note.kind == WATCH_FAILED) {
 			*why = note.why;
 			break;
-		} else if (note.kind == JANITOR_DONE) {
+		} else if (note.kind == WATCH_DONE) {
 			snprintf(nest, NAME_MAX + 1, "%.*s", NAME_MAX, note.why.text);
 			status = 0;
 			break;
@@ -137,49 +137,6 @@ int extraction_open(const struct extraction *extraction, struct fault *why)
 		return -1;
 	}
 	return fd;
-}
-
-static int watch_staging(int staging)
-{
-	char path[32];
-	int watch = inotify_init1(IN_CLOEXEC);
-
-	snprintf(path, sizeof path, "/proc/self/fd/%d", staging);
-	if (watch >= 0 && inotify_add_watch(watch, path, IN_DELETE_SELF) < 0)
-		close_fd(&watch);
-	return watch;
-}
-
-int extraction_hand_over(struct extraction *extraction, int staging, struct fault *why)
-{
-	OWN_FD watch = staging < 0 ? -1 : watch_staging(staging);
-	struct stat facts;
-	struct janitor_note note = {.kind = JANITOR_WATCH};
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra = {.head = {.cmsg_len = 0}};
-	struct iovec part = {&note, sizeof note};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	ssize_t size;
-
-	if (stat("/proc/self/ns/mnt", &facts) < 0)
-		return fault(why, errno, "look at the mount namespace");
-	note.done = facts.st_ino;
-	if (watch >= 0) {
-		message.msg_control = &extra;
-		message.msg_controllen = sizeof extra;
-		extra.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-		memcpy(CMSG_DATA(&extra.head), &watch, sizeof(int));
-	}
-	while ((size = sendmsg(extraction->control, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-		;
-	if (size < 0)
-		return fault(why, errno, "hand the unpacked tree over to the janitor");
-	// its answer: from now on a sweep knows the namespace, whatever happens to the janitor
-	while ((size = recv(extraction->control, &note, sizeof note, 0)) < 0 && errno == EINTR)
-		;
-	close_fd(&extraction->control);
-	if (size != (ssize_t)sizeof note)
-		return fault(why, 0, "hand the unpacked tree over: the janitor has ended");
-	return watch >= 0;
 }
 
 static void draw_progress(void *arg, uint64_t done, uint64_t total)

@@ -17,7 +17,7 @@ struct extraction_request {
 };
 
 struct extraction {
-	int control;               // to the janitor; -1: none
+	int control;               // to the janitor, until watch_hand_over; -1: none
 	char *path;                // of the tree, in the caller's view of the host; NULL: not unpacked to a directory
 	dev_t dev;
 	ino_t ino;
@@ -29,10 +29,6 @@ int extraction_start(struct extraction *extraction, const struct extraction_requ
 
 // An O_PATH descriptor of the tree, in the mount namespace of now; -1 with why.
 int extraction_open(const struct extraction *extraction, struct fault *why);
-
-// Tells the janitor to stay until the mount namespace of now is gone. staging: a directory on a tmpfs that will be mounted in it until its end, or -1.
-// 1: staging is watched and must stay mounted; 0: the janitor looks through /proc instead; -1 with why.
-int extraction_hand_over(struct extraction *extraction, int staging, struct fault *why);
 
 // Unpacks into an open empty directory, in this process; for memory. 0 or -1.
 int extraction_into(int dir, const struct extraction_request *request, struct fault *why);

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,6 +16,7 @@
 #include "detach.h"
 #include "dirs.h"
 #include "nest.h"
+#include "watch.h"
 
 struct janitor {
 	struct janitor_job job;
@@ -25,19 +25,9 @@ struct janitor {
 	int mark;                  // the target's mark with its lock, or -1
 };
 
-static void say(int control, uint32_t kind, uint64_t done, uint64_t total, const struct fault *why)
-{
-	struct janitor_note note = {.kind = kind, .done = done, .total = total};
-
-	if (why)
-		note.why = *why;
-	// progress is dropped when nobody listens; the rest is one small message
-	send(control, &note, sizeof note, MSG_NOSIGNAL | (kind == JANITOR_PROGRESS ? MSG_DONTWAIT : 0));
-}
-
 static void report_progress(void *arg, uint64_t done, uint64_t total)
 {
-	say(*(int *)arg, JANITOR_PROGRESS, done, total, NULL);
+	watch_say(*(int *)arg, WATCH_PROGRESS, done, total, NULL);
 }
 
 _Noreturn static void work(struct janitor *janitor, pid_t parent)
@@ -57,7 +47,7 @@ _Noreturn static void work(struct janitor *janitor, pid_t parent)
 		fault(&why, errno, "open the directory to unpack into");
 	else if (unpack_into(root, request, &why) == 0)
 		_exit(0);
-	say(janitor->control, JANITOR_FAILED, 0, 0, &why);
+	watch_say(janitor->control, WATCH_FAILED, 0, 0, &why);
 	_exit(1);
 }
 
@@ -227,75 +217,17 @@ static void clean_up(struct janitor *janitor)
 		target_remove(&janitor->job.target, &ignored);
 }
 
-// The WATCH note. 1: it came (*watch may be -1), 0: the other side is gone.
-static int receive_watch(int control, int *watch, uint64_t *namespace)
-{
-	struct janitor_note note;
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra;
-	struct iovec part = {&note, sizeof note};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
-	struct cmsghdr *head;
-	ssize_t size;
-
-	*watch = -1;
-	while ((size = recvmsg(control, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
-		;
-	if (size != (ssize_t)sizeof note || note.kind != JANITOR_WATCH)
-		return 0;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(watch, CMSG_DATA(head), sizeof(int));
-	*namespace = note.done;
-	return 1;
-}
-
-// The kernel says IN_UNMOUNT when the last mount of the watched file system is gone, which is when the namespace's last process is (inotify(7)).
-static int wait_unmount(int watch)
-{
-	_Alignas(struct inotify_event) char events[4096];
-
-	for (;;) {
-		ssize_t size = read(watch, events, sizeof events);
-		if (size < 0 && errno == EINTR)
-			continue;
-		if (size <= 0)
-			return -1;
-		for (char *at = events; at < events + size; ) {
-			const struct inotify_event *event = (const void *)at;
-			if (event->mask & (IN_UNMOUNT | IN_IGNORED))
-				return 0;
-			at += sizeof *event + event->len;
-		}
-	}
-}
-
-static void wait_namespace(int process, uint64_t namespace)
-{
-	struct pollfd wait = {.fd = process, .events = POLLIN};
-
-	// the command first: as long as it lives nothing needs to be looked up
-	if (process >= 0) {
-		while (poll(&wait, 1, -1) < 0 && errno == EINTR)
-			;
-	}
-	while (namespace_lives(namespace))
-		poll(NULL, 0, 500);
-}
-
 // Until the last process of the container is gone. Returns at once when the process that wants the tree went before it was one.
 static void wait_for_the_end(struct janitor *janitor)
 {
-	uint64_t namespace = 0;
-	OWN_FD watch = -1;
+	struct watch watch;
 
-	if (!receive_watch(janitor->control, &watch, &namespace))
+	if (!watch_receive(janitor->control, &watch))
 		return;
 	if (janitor->nest.lock >= 0)
-		nest_note_namespace(janitor->nest.lock, namespace);
-	say(janitor->control, JANITOR_DONE, 0, 0, NULL);
-	close_fd(&janitor->control);
-	if (watch < 0 || wait_unmount(watch) < 0)
-		wait_namespace(janitor->job.process, namespace);
+		nest_note_namespace(janitor->nest.lock, watch.namespace);
+	watch_acknowledge(&janitor->control);
+	watch_await_end(&watch, janitor->job.process);
 }
 
 _Noreturn static void live(struct janitor *janitor)
@@ -306,10 +238,10 @@ _Noreturn static void live(struct janitor *janitor)
 	close_fd(&janitor->job.unpack.file);
 	if (status == 1) {
 		snprintf(why.text, sizeof why.text, "%s", janitor->nest.dir >= 0 ? janitor->nest.name : "");
-		say(janitor->control, JANITOR_DONE, 0, 0, &why);
+		watch_say(janitor->control, WATCH_DONE, 0, 0, &why);
 		wait_for_the_end(janitor);
 	} else if (status < 0) {
-		say(janitor->control, JANITOR_FAILED, 0, 0, &why);
+		watch_say(janitor->control, WATCH_FAILED, 0, 0, &why);
 	}
 	clean_up(janitor);
 	_exit(status != 1);

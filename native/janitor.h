@@ -2,7 +2,6 @@
 // The janitor: a detached process that has the image unpacked, keeps the lock, and removes the tree when the last process of the container is gone.
 #pragma once
 #include <stdbool.h>
-#include <stdint.h>
 #include "fault.h"
 #include "target.h"
 #include "unpack.h"
@@ -14,10 +13,5 @@ struct janitor_job {
 	int process;               // pidfd of the process that becomes the command, or -1
 };
 
-// Messages on the control socket (SOCK_SEQPACKET), one struct each. DONE: why.text is the nest's name, empty for a target.
-// WATCH: done is the mount namespace's inode number, and a descriptor of inotify may come along; it is answered by DONE.
-enum { JANITOR_PROGRESS = 1, JANITOR_DONE, JANITOR_FAILED, JANITOR_WATCH };
-struct janitor_note { uint32_t kind; uint64_t done, total; struct fault why; };
-
-// Forks it. Returns the control socket (CLOEXEC), or -1. As long as no WATCH note was sent, the end of file on the socket means that the tree is not wanted any more.
+// Forks it. Returns the control socket (CLOEXEC; watch.h tells the messages), or -1. As long as no WATCH note was sent, the end of file on the socket means that the tree is not wanted any more.
 int janitor_start(const struct janitor_job *job, struct fault *why);

@@ -216,6 +216,11 @@ static void sweep_starting(int parent, const char *name)
 	unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+static bool is_wanted(const char *name, const char *prefix)
+{
+	return prefix ? is_nest_name(name, prefix) : is_nest_name(name, NEST_PREFIX) || is_nest_name(name, NEST_LAYER_PREFIX);
+}
+
 unsigned nest_sweep(int parent, const char *prefix, int remove)
 {
 	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -232,7 +237,7 @@ unsigned nest_sweep(int parent, const char *prefix, int remove)
 		struct fault why;
 		if (is_nest_name(entry->d_name, STARTING))
 			sweep_starting(parent, entry->d_name);
-		if (!is_nest_name(entry->d_name, prefix))
+		if (!is_wanted(entry->d_name, prefix))
 			continue;
 		if (open_dead(&nest, parent, entry->d_name)) {
 			dead++;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nests: directories on the host that hold one unpacked root filesystem, with a lock that tells whether somebody still uses it.
+// Nests: directories on the host that hold one unpacked root filesystem, or one writable layer, with a lock that tells whether somebody still uses it.
 //
 //   PREFIXXXXXXX/          mode 0700
 //       lock               flock(2)ed for as long as the nest is in use: "HOST\nMOUNT NAMESPACE\n"
@@ -9,8 +9,9 @@
 #include <stdint.h>
 #include "fault.h"
 
-// Of nests in our own directories.
+// Of nests in our own directories: with an unpacked image, with a writable layer.
 #define NEST_PREFIX "extract-"
+#define NEST_LAYER_PREFIX "layer-"
 
 struct nest {
 	int parent, dir, lock;        // descriptors
@@ -28,7 +29,7 @@ void nest_note_namespace(int lock, uint64_t namespace);
 int nest_remove(struct nest *nest, struct fault *why);
 void nest_close(struct nest *nest);
 
-// Counts the nests below parent with that prefix that nobody uses any more, and removes them when told to.
+// Counts the nests below parent with that prefix (NULL: those of our own directories) that nobody uses any more, and removes them when told to.
 unsigned nest_sweep(int parent, const char *prefix, int remove);
 
 // Waits until nobody fills a nest with that prefix. 1: it had to wait; 0: there was none.

@@ -18,18 +18,22 @@ static int make_staged(struct rootfs *rootfs, const char *name, mode_t mode)
 	return openat(rootfs->staging, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-int overlay_mount(struct rootfs *rootfs, int upper, int work, struct fault *why)
+int overlay_mount(struct rootfs *rootfs, const struct overlay *overlay, struct fault *why)
 {
 	static const char *const options[] = {",userxattr,xino=off", ",userxattr", ",xino=off", ""};
 	OWN_FD own_upper = -1;
 	OWN_FD own_work = -1;
 	struct stat lower;
 	char to[FD_PATH_SIZE], data[256];
-	int error = 0;
+	int upper = overlay->upper, work = overlay->work, error = 0;
 
 	// the overlay's root shows the upper directory's mode, not the image's
-	if (upper < 0 && fstat(rootfs->fd, &lower) == 0)
+	if ((upper < 0 || overlay->fresh) && fstat(rootfs->fd, &lower) < 0)
+		return fault(why, errno, "look at the root filesystem");
+	if (upper < 0)
 		upper = own_upper = make_staged(rootfs, "upper", lower.st_mode & 07777);
+	else if (overlay->fresh && chmod(fd_path(to, upper), lower.st_mode & 07777) < 0)
+		return fault(why, errno, "set the mode of the overlay's directory");
 	if (work < 0)
 		work = own_work = make_staged(rootfs, "work", 0700);
 	if (upper < 0 || work < 0)

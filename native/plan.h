@@ -31,7 +31,8 @@
 	X(OP_ENV, 19, "env", "v") \
 	X(OP_EXEC, 20, "exec", "vs") \
 	X(OP_EXIT, 21, "exit", "wbb") \
-	X(OP_WARN, 22, "warn", "b")
+	X(OP_WARN, 22, "warn", "b") \
+	X(OP_LAYER, 55, "layer", "ssss")
 
 enum plan_code {
 #define X(id, code, name, fields) id = code,

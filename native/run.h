@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include "extraction.h"
 #include "fault.h"
+#include "layer.h"
 #include "mounts.h"
 #include "plan.h"
 #include "rootfs.h"
@@ -24,6 +25,7 @@ struct run {
 	struct extraction extraction;
 	struct extraction_request unpack;   // for memory: done when the root is mounted
 	bool in_memory;
+	struct layer layer;                 // a writable layer on disk
 	struct rootfs rootfs;
 	struct mount_request *mounts;       // one an operation, sources open
 	int upper, work, directory, image;  // other things of the host that are opened early; -1: none
@@ -34,9 +36,11 @@ struct run {
 
 bool run_has_op(const struct run *run, enum plan_code code);
 
-// All return 0, or -1 with why. run_serve and run_extract come before the namespaces.
+// All return 0, or -1 with why. run_serve, run_extract and run_layer come before the namespaces.
 int run_serve(struct run *run, const struct plan_op *op, struct fault *why);
 int run_extract(struct run *run, const struct plan_op *op, struct fault *why);
+int run_layer(struct run *run, const struct plan_op *op, struct fault *why);
 // Opens everything of the host that later operations name, in the namespace they run in and before anything is covered.
 int run_open_sources(struct run *run, struct fault *why);
 int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why);
+int run_overlay(struct run *run, struct fault *why);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 #include "entries.h"
 #include "exec.h"
-#include "overlay.h"
 #include "run.h"
 #include "userns.h"
 #include "wire.h"
@@ -150,6 +149,8 @@ static int obey(struct run *run, size_t index, struct fault *why)
 		return run_serve(run, op, why);
 	case OP_EXTRACT:
 		return run_extract(run, op, why);
+	case OP_LAYER:
+		return run_layer(run, op, why);
 	case OP_USERNS:
 		map = (struct userns_map){
 			.inside_uid = (uid_t)field[0].number, .inside_gid = (gid_t)field[1].number,
@@ -163,7 +164,7 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_ROOT:
 		return run_mount_root(run, op, why);
 	case OP_OVERLAY:
-		return require_root(run, op, why) < 0 ? -1 : overlay_mount(&run->rootfs, run->upper, run->work, why);
+		return require_root(run, op, why) < 0 ? -1 : run_overlay(run, why);
 	case OP_MOUNT:
 		return require_root(run, op, why) < 0 ? -1 : obey_mount(run, index, why);
 	case OP_MKDIR:
@@ -219,7 +220,7 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	static char *no_env[] = {NULL};
 	struct fault why = {.error = 0};
 	struct run run = {
-		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .rootfs = ROOTFS_NONE,
+		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
 		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .env = no_env,
 	};
 
@@ -242,6 +243,7 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 			free(run.entry);
 			free(run.mounts);
 			free(run.extraction.path);
+			free(run.layer.path);
 			return (int)op->field[0].number;
 		}
 	}

@@ -5,7 +5,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "overlay.h"
 #include "run.h"
+#include "watch.h"
 
 // '' is the running executable. size 0: up to the end of the file.
 static int open_image(const struct run *run, const char *path, uint64_t offset, uint64_t *size, struct fault *why)
@@ -68,6 +70,15 @@ int run_extract(struct run *run, const struct plan_op *op, struct fault *why)
 	return 0;
 }
 
+int run_layer(struct run *run, const struct plan_op *op, struct fault *why)
+{
+	const struct layer_request request = {
+		.place = op->field[0].data, .dir = op->field[1].data, .digest = op->field[2].data, .owners = op->field[3].data,
+	};
+
+	return layer_start(&run->layer, &request, why);
+}
+
 // An overlay's directory, made when missing.
 static int open_directory(const char *path, struct fault *why)
 {
@@ -103,7 +114,7 @@ static int open_root_source(struct run *run, const struct plan_op *op, struct fa
 static int open_overlay_sources(struct run *run, const struct plan_op *op, struct fault *why)
 {
 	if (op->field[0].size == 0)
-		return 0;
+		return run->layer.path ? layer_open(&run->layer, &run->upper, &run->work, why) : 0;
 	run->upper = open_directory(op->field[0].data, why);
 	run->work = run->upper < 0 ? -1 : open_directory(op->field[1].data, why);
 	return run->work < 0 ? -1 : 0;
@@ -129,32 +140,38 @@ int run_open_sources(struct run *run, struct fault *why)
 	return 0;
 }
 
+// Has a process that keeps something on disk stay until the container's end. control: to it, or -1.
+static int hand_over(struct run *run, int *control, struct fault *why)
+{
+	int watched = *control < 0 ? 0 : watch_hand_over(control, run->rootfs.staging, why);
+
+	if (watched < 0)
+		return -1;
+	run->rootfs.keep_staging |= watched;
+	return 0;
+}
+
 // A tmpfs of our own, where the plan needs one.
 static int stage(struct run *run, struct fault *why)
 {
 	uint64_t size = 0;
-	bool needed = run->in_memory || run->extraction.control >= 0 || run_has_op(run, OP_INJECT);
+	bool in_tmpfs = false;
+	bool needed = run->in_memory || run->extraction.control >= 0 || run->layer.control >= 0 || run_has_op(run, OP_INJECT);
 
 	for (size_t i = 0; i < run->plan->count; i++) {
-		if (run->plan->op[i].code == OP_OVERLAY && run->plan->op[i].field[0].size == 0) {
-			needed = true;
+		if (run->plan->op[i].code == OP_OVERLAY && run->plan->op[i].field[0].size == 0 && !run->layer.path) {
+			needed = in_tmpfs = true;
 			size = run->plan->op[i].field[2].number;
 		}
 	}
 	if (!needed)
 		return 0;
 	if (rootfs_stage(&run->rootfs, size, why) < 0) {
-		// only the janitor can do without
-		if (run->in_memory || run_has_op(run, OP_INJECT) || run_has_op(run, OP_OVERLAY))
+		// only the keepers of what is on disk can do without
+		if (run->in_memory || in_tmpfs || run_has_op(run, OP_INJECT))
 			return -1;
 	}
-	if (run->extraction.control >= 0) {
-		int watched = extraction_hand_over(&run->extraction, run->rootfs.staging, why);
-		if (watched < 0)
-			return -1;
-		run->rootfs.keep_staging = watched;
-	}
-	return 0;
+	return hand_over(run, &run->extraction.control, why);
 }
 
 static int unpack_in_memory(struct run *run, bool readonly, struct fault *why)
@@ -209,4 +226,14 @@ int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why)
 	default:
 		return fault(why, 0, "mount the root filesystem: unknown driver %u", (unsigned)op->field[0].number);
 	}
+}
+
+int run_overlay(struct run *run, struct fault *why)
+{
+	struct overlay overlay = {.upper = run->upper, .work = run->work, .fresh = run->layer.path && run->layer.fresh};
+
+	// only now: a layer that cannot be used is given up
+	if (overlay_mount(&run->rootfs, &overlay, why) == 0)
+		return hand_over(run, &run->layer.control, why);
+	return run->layer.path && why->error == EINVAL ? layer_fault(run->layer.shown, run->upper, why->error, why) : -1;
 }

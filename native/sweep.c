@@ -15,7 +15,7 @@ static unsigned sweep_directory(const char *path, int remove)
 	// a directory of that name in /tmp may be anybody's
 	if (dir < 0 || fstat(dir, &facts) < 0 || facts.st_uid != geteuid())
 		return 0;
-	return nest_sweep(dir, NEST_PREFIX, remove);
+	return nest_sweep(dir, NULL, remove);
 }
 
 void extraction_sweep(const struct dirs *dirs)

@@ -27,7 +27,7 @@ export const ops = {
   unshare: { code: 5, fields: [['flags', 'u32']] },
   /** Mounts the root filesystem of `serve` (1), `extract` (2) or of a loop device over a file (3). */
   root: { code: 6, fields: [['driver', 'u32'], ['file', 'str'], ['offset', 'u64'], ['sizeBytes', 'u64'], ['flags', 'u32']] },
-  /** Puts a writable overlay over the root; upper and work '' are directories on a fresh tmpfs of sizeBytes (0: the kernel's default). */
+  /** Puts a writable overlay over the root; upper and work '' are those of `layer`, or directories on a fresh tmpfs of sizeBytes (0: the kernel's default). */
   overlay: { code: 7, fields: [['upper', 'str'], ['work', 'str'], ['sizeBytes', 'u64']] },
   /** One mount(2) as fstab(5) would write it. msFlags and propagation: MS_* of mount(2); options: see `mountOptions`. */
   mount: { code: 8, fields: [['source', 'str'], ['target', 'str'], ['type', 'str'], ['msFlags', 'u64'], ['propagation', 'u64'], ['data', 'str'], ['options', 'u32']] },
@@ -56,6 +56,8 @@ export const ops = {
   exit: { code: 21, fields: [['status', 'u32'], ['stdout', 'bytes'], ['stderr', 'bytes']] },
   /** Prints text on stderr and goes on. */
   warn: { code: 22, fields: [['text', 'bytes']] },
+  /** Takes a writable layer on disk for a later `overlay` with upper '': a fresh one below place that goes after the run, or the directory dir, which stays and is used again for the same digest and owners. */
+  layer: { code: 55, fields: [['place', 'str'], ['dir', 'str'], ['digest', 'str'], ['owners', 'str']] },
 } as const satisfies OpTable;
 
 /** dir and mountpoint (an empty file): made only where nothing is; file and symlink replace what the image has there. */

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watch.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "nest.h"
+
+void watch_say(int control, uint32_t kind, uint64_t done, uint64_t total, const struct fault *why)
+{
+	struct watch_note note = {.kind = kind, .done = done, .total = total};
+
+	if (why)
+		note.why = *why;
+	// progress is dropped when nobody listens; the rest is one small message
+	send(control, &note, sizeof note, MSG_NOSIGNAL | (kind == WATCH_PROGRESS ? MSG_DONTWAIT : 0));
+}
+
+static int watch_staging(int staging)
+{
+	char path[32];
+	int watch = inotify_init1(IN_CLOEXEC);
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", staging);
+	if (watch >= 0 && inotify_add_watch(watch, path, IN_DELETE_SELF) < 0)
+		close_fd(&watch);
+	return watch;
+}
+
+int watch_hand_over(int *control, int staging, struct fault *why)
+{
+	OWN_FD watch = staging < 0 ? -1 : watch_staging(staging);
+	struct stat facts;
+	struct watch_note note = {.kind = WATCH_START};
+	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra = {.head = {.cmsg_len = 0}};
+	struct iovec part = {&note, sizeof note};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t size;
+
+	if (stat("/proc/self/ns/mnt", &facts) < 0)
+		return fault(why, errno, "look at the mount namespace");
+	note.done = facts.st_ino;
+	if (watch >= 0) {
+		message.msg_control = &extra;
+		message.msg_controllen = sizeof extra;
+		extra.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+		memcpy(CMSG_DATA(&extra.head), &watch, sizeof(int));
+	}
+	while ((size = sendmsg(*control, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+		;
+	if (size < 0)
+		return fault(why, errno, "hand the container's files over to their keeper");
+	// its answer: from now on a sweep knows the namespace, whatever happens to the keeper
+	while ((size = recv(*control, &note, sizeof note, 0)) < 0 && errno == EINTR)
+		;
+	close_fd(control);
+	if (size != (ssize_t)sizeof note)
+		return fault(why, 0, "hand the container's files over: their keeper has ended");
+	return watch >= 0;
+}
+
+int watch_receive(int control, struct watch *watch)
+{
+	struct watch_note note;
+	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra;
+	struct iovec part = {&note, sizeof note};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
+	struct cmsghdr *head;
+	ssize_t size;
+
+	*watch = (struct watch){.inotify = -1};
+	while ((size = recvmsg(control, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
+	if (size != (ssize_t)sizeof note || note.kind != WATCH_START)
+		return 0;
+	head = CMSG_FIRSTHDR(&message);
+	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&watch->inotify, CMSG_DATA(head), sizeof(int));
+	watch->namespace = note.done;
+	return 1;
+}
+
+void watch_acknowledge(int *control)
+{
+	watch_say(*control, WATCH_DONE, 0, 0, NULL);
+	close_fd(control);
+}
+
+// The kernel says IN_UNMOUNT when the last mount of the watched file system is gone, which is when the namespace's last process is (inotify(7)).
+static int await_unmount(int inotify)
+{
+	_Alignas(struct inotify_event) char events[4096];
+
+	for (;;) {
+		ssize_t size = read(inotify, events, sizeof events);
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size <= 0)
+			return -1;
+		for (char *at = events; at < events + size; ) {
+			const struct inotify_event *event = (const void *)at;
+			if (event->mask & (IN_UNMOUNT | IN_IGNORED))
+				return 0;
+			at += sizeof *event + event->len;
+		}
+	}
+}
+
+static void await_namespace(int process, uint64_t namespace)
+{
+	struct pollfd wait = {.fd = process, .events = POLLIN};
+
+	// the command first: as long as it lives nothing needs to be looked up
+	if (process >= 0) {
+		while (poll(&wait, 1, -1) < 0 && errno == EINTR)
+			;
+	}
+	while (namespace_lives(namespace))
+		poll(NULL, 0, 500);
+}
+
+void watch_await_end(struct watch *watch, int process)
+{
+	if (watch->inotify < 0 || await_unmount(watch->inotify) < 0)
+		await_namespace(process, watch->namespace);
+	close_fd(&watch->inotify);
+}
