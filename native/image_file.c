@@ -101,14 +101,33 @@ void meta_port_free(struct meta_port *port) {
 	free(port);
 }
 
+// The address of a table's metadata block. Addresses are read a windowful at a time: many inodes share a few blocks of the fragment table.
+static int find_table_block(struct image_reader *reader, uint64_t at, uint64_t *block) {
+	struct address_window *window = &reader->addresses;
+	if (at - window->at >= window->count * sizeof *block || (at - window->at) % sizeof *block) {
+		uint64_t left = reader->image->size - at;
+		size_t size = left < sizeof window->address ? (size_t)left : sizeof window->address;
+		window->count = 0;
+		int error = image_pread(reader->image, at, window->address, size);
+		if (error)
+			return error;
+		window->at = at;
+		window->count = size / sizeof *block;
+		if (!window->count)
+			return -EIO;
+	}
+	*block = le64toh(window->address[(at - window->at) / sizeof *block]);
+	return 0;
+}
+
 int image_table_entry(struct image_reader *reader, uint64_t start, uint64_t index, void *entry, size_t size) {
 	uint64_t byte = index * size, block;
-	if (start > reader->image->size)
+	if (start > reader->image->size || byte / SQFS_META_BLOCK_SIZE * sizeof block > reader->image->size - start)
 		return -EIO;
-	int error = image_pread(reader->image, start + byte / SQFS_META_BLOCK_SIZE * sizeof block, &block, sizeof block);
+	int error = find_table_block(reader, start + byte / SQFS_META_BLOCK_SIZE * sizeof block, &block);
 	if (error)
 		return error;
-	int status = sqfs_meta_reader_seek(reader->tables, le64toh(block), byte % SQFS_META_BLOCK_SIZE);
+	int status = sqfs_meta_reader_seek(reader->tables, block, byte % SQFS_META_BLOCK_SIZE);
 	if (!status)
 		status = sqfs_meta_reader_read(reader->tables, entry, size);
 	return status ? errno_of_sqfs(status) : 0;

@@ -36,11 +36,15 @@ struct meta_port {
 	uint32_t in_size;
 };
 
+// Some of the addresses of a table's metadata blocks, as they are on disk. count 0: none.
+struct address_window { uint64_t at; size_t count; uint64_t address[64]; };
+
 struct image_reader {
 	struct image *image;
 	sqfs_compressor_t *decoder;
 	struct meta_port *port;
 	sqfs_meta_reader_t *inodes, *dirs, *tables;
+	struct address_window addresses;
 	uint8_t *input;                  // one compressed block
 	char bad_name[64];               // see image_bad_name
 };

@@ -12,9 +12,8 @@ export function loadTool(args: readonly string[]): void {
   if (self === '' || !Number.isSafeInteger(offset) || !Number.isSafeInteger(sizeBytes)) {
     throw new Error('BUNDLER_SELF and BUNDLER_TOOL do not name the tool: the launcher sets them');
   }
-  const zlib = process.getBuiltinModule('node:zlib');
   const vm = process.getBuiltinModule('node:vm');
-  const section = zlib.zstdDecompressSync(readAt(self, offset, sizeBytes));
+  const section = readAt(self, offset, sizeBytes);
   const scriptEnd = 4 + section.readUInt32LE(0);
   process.argv = [process.argv[0] ?? 'node', self, ...args];
   // A cache of another V8 is refused and the script compiled: slower, not wrong.

@@ -71,8 +71,6 @@ void take_role(void)
 		fault_die(&why, EXIT_OWN_FAILURE);
 	close((int)fd);
 	OWN const char *role = role_fact(&facts, "role");
-	if (role && !strcmp(role, "read-image"))
-		_exit(read_image_role(&facts));
 	if (role && !strcmp(role, "extract"))
 		_exit(extract_role(&facts));
 	if (role && !strcmp(role, "copy"))

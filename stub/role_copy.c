@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Role copy: ranges of open files copied into one target, hashed on the way by every CPU.
+// Role copy: ranges of open files copied into one target, hashed on the way by every CPU. What is wanted to know of an image is read meanwhile.
 #include "roles.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "read_image.h"
 #include "sha256.h"
 
 enum {
@@ -32,8 +33,17 @@ struct range {
 	uint64_t next;               // the first byte that nobody has taken
 };
 
+// An image to look at, by whichever thread comes first.
+struct look {
+	int source;                  // -1: none
+	uint64_t offset, size;
+	const struct buffer *questions;
+	struct buffer answers;
+};
+
 struct copy {
 	int target;
+	struct look look;
 	struct range range[MAX_RANGES];
 	size_t count;
 	pthread_mutex_t lock;
@@ -139,11 +149,24 @@ static int copy_part(struct copy *copy, struct range *range, uint64_t at, uint64
 	return 0;
 }
 
+static void look_at_image(struct copy *copy)
+{
+	struct look *look = &copy->look;
+	struct fault why = { 0 };
+	pthread_mutex_lock(&copy->lock);
+	int source = look->source;
+	look->source = -1;
+	pthread_mutex_unlock(&copy->lock);
+	if (source >= 0 && read_image(source, look->offset, look->size, look->questions, &look->answers, &why))
+		fault_die(&why, EXIT_OWN_FAILURE);
+}
+
 static void *work(void *arg)
 {
 	struct copy *copy = arg;
 	struct range *range;
 	uint64_t at, size;
+	look_at_image(copy);
 	while ((size = take_part(copy, &range, &at)) && !copy_part(copy, range, at, size))
 		;
 	pthread_mutex_lock(&copy->lock);
@@ -214,17 +237,35 @@ static void run(struct copy *copy)
 	pthread_mutex_unlock(&copy->lock);
 }
 
+static const char *text_of(const struct fact *fact, char *text, size_t size)
+{
+	snprintf(text, size, "%.*s", (int)fact->value_size, fact->value);
+	return text;
+}
+
+// "FD OFFSET SIZE"
+static int add_look(struct copy *copy, const struct fact *fact)
+{
+	char text[128], rest;
+	unsigned long long offset, size;
+	int source;
+	if (sscanf(text_of(fact, text, sizeof text), "%d %llu %llu%c", &source, &offset, &size, &rest) != 3 || source < 0)
+		return -1;
+	copy->look.source = source;
+	copy->look.offset = offset;
+	copy->look.size = size;
+	return 0;
+}
+
 // "FD OFFSET SIZE TARGET-OFFSET leaves|whole"
 static int add_range(struct copy *copy, const struct fact *fact)
 {
 	char text[128], kind[8], rest;
 	unsigned long long offset, size, target_offset;
 	int source;
-	if (copy->count == MAX_RANGES || fact->value_size >= sizeof text)
+	if (copy->count == MAX_RANGES)
 		return -1;
-	memcpy(text, fact->value, fact->value_size);
-	text[fact->value_size] = 0;
-	if (sscanf(text, "%d %llu %llu %llu %7s%c", &source, &offset, &size, &target_offset, kind, &rest) != 5)
+	if (sscanf(text_of(fact, text, sizeof text), "%d %llu %llu %llu %7s%c", &source, &offset, &size, &target_offset, kind, &rest) != 5)
 		return -1;
 	int by_leaf = !strcmp(kind, "leaves");
 	size_t digests = by_leaf ? (size_t)((size + LEAF - 1) / LEAF) : 1;
@@ -240,16 +281,20 @@ static int add_range(struct copy *copy, const struct fact *fact)
 
 int copy_role(const struct buffer *facts)
 {
-	struct copy copy = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	struct copy copy = {
+		.look = { .source = -1, .questions = facts }, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
+	};
 	struct buffer out = { 0 };
 	struct fact fact;
 	uint64_t target;
 	if (role_number(facts, "target", &target))
 		die(EINVAL, "role copy: a target is needed");
 	copy.target = (int)target;
-	for (size_t at = 0; facts_next(facts->data, facts->size, &at, &fact) == 1;)
-		if (fact.key_size == 5 && !memcmp(fact.key, "range", 5) && add_range(&copy, &fact))
+	for (size_t at = 0; facts_next(facts->data, facts->size, &at, &fact) == 1;) {
+		int is_range = fact.key_size == 5 && !memcmp(fact.key, "range", 5), is_image = fact.key_size == 5 && !memcmp(fact.key, "image", 5);
+		if ((is_range && add_range(&copy, &fact)) || (is_image && add_look(&copy, &fact)))
 			die(EINVAL, "role copy: %.*s", (int)fact.value_size, fact.value);
+	}
 	// The builder removes the target when it is stopped; whoever writes into it must not outlive the builder.
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGBUS, stop_at_lost_page);
@@ -264,5 +309,7 @@ int copy_role(const struct buffer *facts)
 		free(range->digest);
 	}
 	send_frame(&out);
+	if (copy.look.answers.size)
+		send_frame(&copy.look.answers);
 	return 0;
 }

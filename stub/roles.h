@@ -9,6 +9,5 @@ const char *role_fact(const struct buffer *facts, const char *key);
 int role_number(const struct buffer *facts, const char *key, uint64_t *value);
 
 // The roles; each returns the exit status.
-int read_image_role(const struct buffer *facts);
 int extract_role(const struct buffer *facts);
 int copy_role(const struct buffer *facts);

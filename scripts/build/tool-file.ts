@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { constants, zstdCompressSync } from 'node:zlib';
 import type { Manifest } from '../../src/format/manifest.ts';
 import { encodeTable, layOutSections, type SectionContent } from '../../src/format/sections.ts';
 import { root } from './step.ts';
@@ -11,13 +10,11 @@ export const maxEmptyBytes = 30_000_000;
 export interface ToolParts {
   readonly launcher: string;
   readonly runtime: { readonly image: string; readonly rawSizeBytes: number };
-  /** The uncompressed content of the section. */
   readonly tool: string;
 }
 
 /** Writes the tool, which is a bundle without a payload (docs/format.md): launcher, runtime, manifest, tool. */
 export function writeToolFile(parts: ToolParts, name: string, version: string): string {
-  const script = readFileSync(parts.tool);
   const manifest: Manifest = {
     manifestVersion: 1,
     name: 'bundler',
@@ -29,7 +26,7 @@ export function writeToolFile(parts: ToolParts, name: string, version: string): 
     section('launcher', readFileSync(parts.launcher)),
     section('runtime', readFileSync(parts.runtime.image), parts.runtime.rawSizeBytes),
     section('manifest', Buffer.from(JSON.stringify(manifest))),
-    section('tool', zstdCompressSync(script, { params: { [constants.ZSTD_c_compressionLevel]: 19 } }), script.length),
+    section('tool', readFileSync(parts.tool)),
   ];
   const table = layOutSections(sections.map(({ content }) => content));
   const file = Buffer.alloc(table.fileSizeBytes);

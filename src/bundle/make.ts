@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
 import { FormatError } from '../format/format-error.ts';
 import type { BuildOptions, Manifest } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
-import { readImage } from '../image/rootfs-facts.ts';
+import type { Fact } from '../format/wire.ts';
+import { imageLooks, imagePaths, interpretReading } from '../image/rootfs-facts.ts';
 import { readSuperblock } from '../image/superblock.ts';
 import { openSelf } from '../launcher/self.ts';
 import type { Progress } from '../ui/reporter.ts';
@@ -45,8 +46,8 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     const self = await openSelf();
     opened.push(self.file);
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
-    const describe = async (digest: Promise<Buffer>): Promise<Buffer> => {
-      const { rootfs, unpackedBytes } = await readImage(resolve(request.image), 0, image.sizeBytes);
+    const describe = (digest: Buffer, answer: readonly Fact[]): Buffer => {
+      const { rootfs, unpackedBytes } = interpretReading(answer);
       const manifest: Manifest = {
         manifestVersion: 1,
         name: request.name,
@@ -62,7 +63,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
           inodes: superblock.inodes,
           usedBytes: superblock.usedBytes,
           sizeBytes: image.sizeBytes,
-          digest: (await digest).toString('hex'),
+          digest: digest.toString('hex'),
           unpackedBytes,
         },
         rootfs,
@@ -78,6 +79,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
             launcher: { ...self.launcher, source: self.file.descriptor },
             runtime: { ...self.runtime, source: self.file.descriptor },
             payload: { source: image.descriptor, sizeBytes: image.sizeBytes, rawSizeBytes: superblock.usedBytes },
+            question: { paths: imagePaths, looks: imageLooks },
             describe,
           },
           (bytes) => progress.advance(bytes),

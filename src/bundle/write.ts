@@ -9,7 +9,8 @@ import {
   type SectionContent,
   type SectionTable,
 } from '../format/sections.ts';
-import { copyRanges } from '../launcher/copy.ts';
+import type { Fact } from '../format/wire.ts';
+import { copyRanges, type ImageQuestion } from '../launcher/copy.ts';
 import { type Range, writeExactly } from './copy.ts';
 
 /** A section that is copied from another bundle, with the digest it must have. */
@@ -24,8 +25,10 @@ export interface BundleParts {
   readonly launcher: CopiedSection;
   readonly runtime: CopiedSection;
   readonly payload: { readonly source: number; readonly sizeBytes: number; readonly rawSizeBytes: number };
-  /** Makes the manifest's bytes. Called while the payload is being copied, with its digest (32 bytes) to come. */
-  describe(digest: Promise<Buffer>): Promise<Buffer>;
+  /** What is wanted to know of the payload; without it the answer is empty. */
+  readonly question?: Pick<ImageQuestion, 'paths' | 'looks'>;
+  /** Makes the manifest's bytes, of the payload's digest (32 bytes) and the answer to the question. */
+  describe(digest: Buffer, answer: readonly Fact[]): Buffer;
 }
 
 /**
@@ -40,7 +43,13 @@ export async function writeBundle(
   const { launcher, runtime, payload } = parts;
   const places = placeSections([launcher.sizeBytes, runtime.sizeBytes, payload.sizeBytes]);
   const [launcherAt, runtimeAt, payloadAt] = places.offsets as [number, number, number];
-  const copying = copyRanges(
+  const image = parts.question && {
+    ...parts.question,
+    source: payload.source,
+    offset: 0,
+    sizeBytes: payload.sizeBytes,
+  };
+  const { digests, answer } = await copyRanges(
     target,
     [
       { ...runtime, targetOffset: runtimeAt, digests: 'whole' },
@@ -48,18 +57,13 @@ export async function writeBundle(
       { ...payload, offset: 0, targetOffset: payloadAt, digests: 'leaves' },
     ],
     advance,
-  ).then((digests) => {
-    const [runtimeDigest, launcherDigest, leafDigests] = digests as [Buffer, Buffer, Buffer];
-    refuseDamage(runtime, 'runtime', runtimeDigest);
-    refuseDamage(launcher, 'launcher', launcherDigest);
-    return buildTree(leafDigests, payload.sizeBytes);
-  });
-  const digest = copying.then(({ root }) => root);
-  const describing = parts.describe(digest);
-  // When the copy fails that is what is told, whoever waits for these; both are awaited below.
-  for (const waiting of [digest, describing]) waiting.catch(() => {});
-  const tree = await copying;
-  const manifest = await describing;
+    image,
+  );
+  const [runtimeDigest, launcherDigest, leafDigests] = digests as [Buffer, Buffer, Buffer];
+  refuseDamage(runtime, 'runtime', runtimeDigest);
+  refuseDamage(launcher, 'launcher', launcherDigest);
+  const tree = buildTree(leafDigests, payload.sizeBytes);
+  const manifest = parts.describe(tree.root, answer);
 
   const whole = (name: string, data: Buffer): SectionContent => ({
     name,

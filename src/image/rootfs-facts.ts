@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-
-import { Failure } from '../failure.ts';
-import { fromText, toText } from '../format/bytes.ts';
+import { toText } from '../format/bytes.ts';
 import type { RootfsFacts } from '../format/manifest.ts';
 import type { Fact } from '../format/wire.ts';
-import { runRole } from '../launcher/role.ts';
 
 /** What the image's file system says about itself, and the small files of it that a launch depends on. */
 export interface ImageReading {
@@ -32,23 +29,11 @@ const paths = {
 /** Only whether they are there matters. */
 const lookedAt = { shell: '/bin/sh', debian: '/etc/debian_version' } as const;
 
-/** Has the launcher read an image inside a file (its role `read-image`). Throws Failure when the image cannot be read. */
-export async function readImage(file: string, offset: number, sizeBytes: number): Promise<ImageReading> {
-  let answer: readonly Fact[] | undefined;
-  const request: Fact[] = [
-    ['role', 'read-image'],
-    ['file', fromText(file)],
-    ['offset', String(offset)],
-    ['size', String(sizeBytes)],
-    ...Object.values(paths).map((path) => ['path', path] as const),
-    ...Object.values(lookedAt).map((path) => ['look', path] as const),
-  ];
-  await runRole(request, { onFacts: (facts) => (answer = facts) });
-  if (answer === undefined) throw new Failure('the launcher gave no answer about the image');
-  return interpretReading(answer);
-}
+/** What a manifest needs to know of an image: see `interpretReading`. */
+export const imagePaths: readonly string[] = Object.values(paths);
+export const imageLooks: readonly string[] = Object.values(lookedAt);
 
-/** Turns the answer of the role `read-image` into what the manifest needs. */
+/** Turns what the launcher answers about an image (docs/plan.md, role copy) into what the manifest needs. */
 export function interpretReading(answer: readonly Fact[]): ImageReading {
   const facts = new Map(answer);
   const [compressor = '', ...numbers] = (facts.get('image') ?? '').split(' ');

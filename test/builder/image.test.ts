@@ -57,7 +57,7 @@ describe('a superblock', () => {
   });
 });
 
-describe('the answer of the role read-image', () => {
+describe('the answer about an image', () => {
   const read = (...facts: Fact[]) => interpretReading([['image', 'xz 65536 9 1234 0'], ...facts]);
 
   test('gives the small files as text', () => {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Role read-image: what an image is, and some of its small files.
-#include "roles.h"
+// What an image is, and some of its small files: the part of role copy that needs the image itself.
+#include "read_image.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 #include "extract.h"
 #include "image.h"
+#include "roles.h"
 
 enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20 };
 
@@ -74,48 +74,47 @@ static int add_path(struct image_reader *reader, const char *path, int with_cont
 	return error ? fault(why, -error, "read %s in the image", path) : 0;
 }
 
-int read_image_role(const struct buffer *facts)
+static int describe_image(struct image *image, const struct buffer *facts, struct buffer *out, struct fault *why)
 {
-	OWN const char *file = role_fact(facts, "file");
-	struct fault why = { 0 };
-	struct image *image;
 	struct image_facts about;
-	struct buffer out = { 0 };
 	struct fact fact;
-	uint64_t offset, size;
-	if (!file || role_number(facts, "offset", &offset) || role_number(facts, "size", &size))
-		die(EINVAL, "role read-image: file, offset and size are needed");
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		die(errno, "open %s", file);
-	if (image_open(&image, fd, offset, size, CACHE_BYTES, &why))
-		fault_die(&why, EXIT_OWN_FAILURE);
-	image_describe(image, &about);
-	facts_addf(&out, "image", "%s %u %u %llu %u", about.compressor, about.block_size, about.inodes, (unsigned long long)about.bytes_used, about.mtime);
+	uint64_t unpacked;
 	struct image_reader *reader = image_reader_new(image);
 	if (!reader)
-		die(ENOMEM, "read %s", file);
-	for (size_t at = 0; facts_next(facts->data, facts->size, &at, &fact) == 1;) {
+		return fault(why, ENOMEM, "read the image");
+	image_describe(image, &about);
+	facts_addf(out, "image", "%s %u %u %llu %u", about.compressor, about.block_size, about.inodes, (unsigned long long)about.bytes_used, about.mtime);
+	int failed = 0;
+	for (size_t at = 0; !failed && facts_next(facts->data, facts->size, &at, &fact) == 1;) {
 		int with_content = fact.key_size == 4 && !memcmp(fact.key, "path", 4);
 		if (!with_content && (fact.key_size != 4 || memcmp(fact.key, "look", 4)))
 			continue;
 		OWN char *path = strndup(fact.value, fact.value_size);
 		if (!path || strlen(path) >= PATH_MAX)
-			die(ENAMETOOLONG, "role read-image: a path");
-		if (add_path(reader, path, with_content, &out, &why))
-			fault_die(&why, EXIT_OWN_FAILURE);
+			failed = fault(why, ENAMETOOLONG, "read a path in the image");
+		else
+			failed = add_path(reader, path, with_content, out, why);
 	}
-	uint64_t unpacked;
+	image_reader_free(reader);
+	if (failed)
+		return -1;
 	int error = measure_image(image, &unpacked);
 	if (error == -EIO) {
-		fault(&why, 0, "%s: the image is damaged: a directory, a name or an inode in it is impossible", file);
-		fault_hint(&why, "make or copy the image again; \"unsquashfs -lls\" may tell where it is damaged");
-		fault_die(&why, EXIT_OWN_FAILURE);
+		fault(why, 0, "the image is damaged: a directory, a name or an inode in it is impossible");
+		return fault_hint(why, "make or copy the image again; \"unsquashfs -lls\" may tell where it is damaged");
 	}
 	if (error)
-		die(-error, "read all inodes of the image in %s", file);
-	facts_addf(&out, "unpacked", "%llu", (unsigned long long)unpacked);
-	if (frame_write(1, &out, &why))
-		fault_die(&why, EXIT_OWN_FAILURE);
+		return fault(why, -error, "read all inodes of the image");
+	facts_addf(out, "unpacked", "%llu", (unsigned long long)unpacked);
 	return 0;
+}
+
+int read_image(int fd, uint64_t offset, uint64_t size, const struct buffer *facts, struct buffer *out, struct fault *why)
+{
+	struct image *image;
+	if (image_open(&image, fd, offset, size, CACHE_BYTES, why))
+		return -1;
+	int failed = describe_image(image, facts, out, why);
+	image_close(image);
+	return failed;
 }
