@@ -31,6 +31,7 @@ static int make_nest(struct keeper *keeper, struct fault *why)
 		OWN_FD dir = dir_probe(place, 0, &fact);
 		if (dir < 0)
 			return fault(why, fact.error, "make a writable layer in %s", place);
+		nest_sweep(dir, NULL, 1);   // of what killed runs left
 		if (nest_make(&keeper->nest, dir, NEST_LAYER_PREFIX, why) == 0)
 			break;
 		// another run's keeper has just removed the directory: it was empty
