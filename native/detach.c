@@ -114,14 +114,15 @@ static void set_stdio(void)
 
 // ps and pkill -f must not take it for the command, and its copy of arguments and environment may hold secrets. The kernel shows what
 // lies between arg_start and env_end (proc_pid_stat(5), fields 48 to 51); this overwrites our own copy.
-static void rename_process(const char *name)
+void rename_process(const char *name)
 {
 	unsigned long bound[4] = { 0 };
 	char stat[2048], *at;
 	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
 
-	prctl(PR_SET_NAME, name);
+	if (name)
+		prctl(PR_SET_NAME, name);
 	if (fd >= 0)
 		close(fd);
 	if (size <= 0)
@@ -136,8 +137,10 @@ static void rename_process(const char *name)
 	if (!at || bound[0] == 0 || bound[1] <= bound[0] || bound[1] - bound[0] > 16 << 20)
 		return;
 	environ = NULL;
-	memset((void *)bound[0], 0, bound[1] - bound[0]);
-	strncpy((char *)bound[0], name, bound[1] - bound[0] - 1);
+	size_t kept = name ? 0 : strnlen((char *)bound[0], bound[1] - bound[0]);
+	memset((char *)bound[0] + kept, 0, bound[1] - bound[0] - kept);
+	if (name)
+		strncpy((char *)bound[0], name, bound[1] - bound[0] - 1);
 	if (bound[2] >= bound[1] && bound[3] > bound[2] && bound[3] - bound[2] <= 16 << 20)
 		memset((void *)bound[2], 0, bound[3] - bound[2]);
 }

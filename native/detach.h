@@ -11,3 +11,7 @@ int detach_fork(struct fault *why);
 // /dev/null, "/" as working directory. nice, limits and CPU affinity stay the user's. name: at most 15 bytes, as ps shows it; our copies of the
 // caller's arguments and environment are overwritten, since they may hold secrets.
 void detach_settle(const char *name, const int *keep, size_t count);
+
+// Overwrites our copies of the caller's arguments and environment in /proc/PID/cmdline and environ. name: shown instead of them, and by ps (at most
+// 15 bytes); NULL: argv[0] alone stays.
+void rename_process(const char *name);

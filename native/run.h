@@ -31,6 +31,7 @@ struct run {
 	int upper, work, directory, image;  // other things of the host that are opened early; -1: none
 	uint64_t image_size;
 	int cwd;
+	int line;                           // to the supervisor; -1: none
 	char **env;
 };
 

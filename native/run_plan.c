@@ -12,6 +12,7 @@
 #include "entries.h"
 #include "exec.h"
 #include "run.h"
+#include "supervise.h"
 #include "userns.h"
 #include "wire.h"
 
@@ -112,6 +113,8 @@ static void restore_process(const struct run *run)
 	if (run->end)
 		run->end->finish(run->end->arg);
 	umask(run->umask);
+	if (!supervise_lives(run->line))
+		_exit(128 + SIGKILL);
 	if (run->parent_death_signal == 0)
 		return;
 	prctl(PR_SET_PDEATHSIG, run->parent_death_signal, 0, 0, 0);
@@ -127,6 +130,35 @@ _Noreturn static void become_command(struct run *run, const struct plan_op *op)
 	restore_process(run);
 	status = exec_command(op->field[0].list, run->env, op->field[1].data, &why);
 	fault_die(&why, status);
+}
+
+// From here on this process is the supervisor's child. The planner is the supervisor's to reap, whose child it is.
+static int begin_supervision(struct run *run, const struct plan_op *op, struct fault *why)
+{
+	const struct supervise_orders orders = {
+		.init = op->field[1].number & SUPERVISE_INIT, .term_signal = (int)op->field[0].number,
+		.parent_death_signal = run->parent_death_signal, .parent = run->parent,
+		.finish = run->end ? run->end->finish : NULL, .arg = run->end ? run->end->arg : NULL,
+	};
+
+	if (supervise_fork(&orders, &run->line, why) < 0)
+		return -1;
+	run->end = NULL;
+	run->parent = getppid();
+	run->parent_death_signal = SIGKILL;
+	return 0;
+}
+
+// The command's process dies with the init, and need not hear of the supervisor.
+static int begin_init(struct run *run, struct fault *why)
+{
+	if (run->line < 0)
+		return fault(why, 0, "obey the launch plan: init without supervise");
+	if (supervise_init(run->line, why) < 0)
+		return -1;
+	close_fd(&run->line);
+	run->parent = getppid();
+	return 0;
 }
 
 static int require_root(const struct run *run, const struct plan_op *op, struct fault *why)
@@ -199,6 +231,10 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_WARN:
 		print_warning(&field[0]);
 		return 0;
+	case OP_SUPERVISE:
+		return begin_supervision(run, op, why);
+	case OP_INIT:
+		return begin_init(run, why);
 	}
 	return fault(why, 0, "obey the launch plan: unknown operation %s", op->name);
 }
@@ -221,7 +257,7 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	struct fault why = {.error = 0};
 	struct run run = {
 		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
-		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .env = no_env,
+		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1, .env = no_env,
 	};
 
 	run.entry = calloc(plan->count + 1, sizeof *run.entry);

@@ -56,6 +56,10 @@ export const ops = {
   exit: { code: 21, fields: [['status', 'u32'], ['stdout', 'bytes'], ['stderr', 'bytes']] },
   /** Prints text on stderr and goes on. */
   warn: { code: 22, fields: [['text', 'bytes']] },
+  /** Forks: the process that the user started becomes a supervisor (native/supervise.h), its child goes on. termSignal: what SIGTERM reaches the command as; 0: as itself. */
+  supervise: { code: 37, fields: [['termSignal', 'u32'], ['flags', 'u32']] },
+  /** Forks: this process stays as an init that reaps, its child goes on. After `supervise` with the flag init. */
+  init: { code: 38, fields: [] },
   /** Takes a writable layer on disk for a later `overlay` with upper '': a fresh one below place that goes after the run, or the directory dir, which stays and is used again for the same digest and owners. */
   layer: { code: 55, fields: [['place', 'str'], ['dir', 'str'], ['digest', 'str'], ['owners', 'str']] },
 } as const satisfies OpTable;
@@ -79,6 +83,8 @@ export const mountOptions = {
   detach: 64,
   inside: 128,
 } as const;
+/** init: an `init` follows. */
+export const superviseFlags = { init: 1 } as const;
 /** create: make it (rw roots); optional: stay in / when it cannot be entered. */
 export const cwdFlags = { create: 1, optional: 2 } as const;
 

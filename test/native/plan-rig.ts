@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Op, type Plan, unshareFlags } from '../../src/format/plan.ts';
+import { type Op, type Plan, superviseFlags, unshareFlags } from '../../src/format/plan.ts';
 import { encodePlan } from '../../src/format/wire.ts';
 import { compileProgram } from '../support/programs.ts';
 import { type Ran, type Running, type RunOptions, start } from '../support/run.ts';
@@ -89,6 +89,10 @@ export interface Shape {
   /** uid inside; the user's own unless given. */
   readonly uid?: number;
   readonly unshare?: number;
+  /** A process namespace: the command is its process 1, or the child of our init. */
+  readonly processes?: 'own' | 'init';
+  /** What SIGTERM reaches the command as; 0: itself. */
+  readonly termSignal?: number;
   /** Between root and pivot. */
   readonly inside?: Plan;
   /** Between pivot and exec. */
@@ -127,6 +131,15 @@ function source(image: Image, shape: Shape): Op[] {
   }
 }
 
+function supervision({ processes, termSignal = 0 }: Shape): Op[] {
+  if (processes === undefined) return [];
+  const flags = processes === 'init' ? superviseFlags.init : 0;
+  return [
+    { op: 'unshare', flags: unshareFlags.pid },
+    { op: 'supervise', termSignal, flags },
+  ];
+}
+
 /** A whole plan: the image by a driver, a user namespace, /proc and /dev, and a command. */
 export function planFor(image: Image, shape: Shape = {}): Plan {
   const user = shape.user ?? ordinaryUser();
@@ -138,11 +151,13 @@ export function planFor(image: Image, shape: Shape = {}): Plan {
     ...(user.uid === 0 && shape.uid === undefined
       ? []
       : [{ op: 'userns', insideUid: inside, insideGid: inside, outsideUid: user.uid, outsideGid: user.uid } as Op]),
+    ...supervision(shape),
     { op: 'unshare', flags: shape.unshare ?? unshareFlags.mount },
     { op: 'root', driver, file, offset: 0, sizeBytes: 0, flags: shape.readonly ? 1 : 0 },
     ...(shape.inside ?? [bindProc, bindDev]),
     { op: 'pivot' },
     ...(shape.after ?? []),
+    ...(shape.processes === 'init' ? [{ op: 'init' } as const] : []),
     { op: 'env', vars: ['PATH=/bin:/usr/bin', 'HOME=/root'] },
     shape.end ?? { op: 'exec', argv: shape.command ?? ['true'], search: shape.search ?? path0 },
   ];
