@@ -32,6 +32,7 @@
 	X(OP_EXEC, 20, "exec", "vs") \
 	X(OP_EXIT, 21, "exit", "wbb") \
 	X(OP_WARN, 22, "warn", "b") \
+	X(OP_SECCOMP, 35, "seccomp", "w") \
 	X(OP_SUPERVISE, 37, "supervise", "ww") \
 	X(OP_INIT, 38, "init", "") \
 	X(OP_LAYER, 55, "layer", "ssss")
@@ -51,6 +52,7 @@ enum {
 	MOUNT_CREATE_DIR = 1, MOUNT_CREATE_FILE = 2, MOUNT_CREATE_AUTO = 4, MOUNT_NOFAIL = 8,
 	MOUNT_SILENT = 16, MOUNT_MOVE = 32, MOUNT_DETACH = 64, MOUNT_INSIDE = 128,
 };
+enum { FILTER_FAKE_ROOT = 1 };
 enum { SUPERVISE_INIT = 1 };
 enum { CWD_CREATE = 1, CWD_OPTIONAL = 2 };
 

@@ -12,6 +12,7 @@
 #include "entries.h"
 #include "exec.h"
 #include "run.h"
+#include "seccomp_filter.h"
 #include "supervise.h"
 #include "userns.h"
 #include "wire.h"
@@ -231,6 +232,8 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_WARN:
 		print_warning(&field[0]);
 		return 0;
+	case OP_SECCOMP:
+		return seccomp_install((unsigned)field[0].number, why);
 	case OP_SUPERVISE:
 		return begin_supervision(run, op, why);
 	case OP_INIT:

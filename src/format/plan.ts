@@ -56,6 +56,8 @@ export const ops = {
   exit: { code: 21, fields: [['status', 'u32'], ['stdout', 'bytes'], ['stderr', 'bytes']] },
   /** Prints text on stderr and goes on. */
   warn: { code: 22, fields: [['text', 'bytes']] },
+  /** A seccomp filter for the command and all it starts; kind: see `filterKinds`. After `noNewPrivs`, or with all capabilities of the user namespace. */
+  seccomp: { code: 35, fields: [['kind', 'u32']] },
   /** Forks: the process that the user started becomes a supervisor (native/supervise.h), its child goes on. termSignal: what SIGTERM reaches the command as; 0: as itself. */
   supervise: { code: 37, fields: [['termSignal', 'u32'], ['flags', 'u32']] },
   /** Forks: this process stays as an init that reaps, its child goes on. After `supervise` with the flag init. */
@@ -83,6 +85,8 @@ export const mountOptions = {
   detach: 64,
   inside: 128,
 } as const;
+/** fakeRoot: chown, setuid, setgroups and their kin succeed without effect. */
+export const filterKinds = { fakeRoot: 1 } as const;
 /** init: an `init` follows. */
 export const superviseFlags = { init: 1 } as const;
 /** create: make it (rw roots); optional: stay in / when it cannot be entered. */

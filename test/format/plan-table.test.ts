@@ -45,6 +45,7 @@ describe('src/format/plan.ts and native/plan.h', () => {
     ['EXTRACT', plan.extractFlags],
     ['MOUNT', plan.mountOptions],
     ['CWD', plan.cwdFlags],
+    ['FILTER', plan.filterKinds],
     ['SUPERVISE', plan.superviseFlags],
   ])('agree on the constants %s_*', (prefix, record) => {
     expect(readConstants(prefix)).toEqual(upper(record));
