@@ -27,7 +27,7 @@ export function planCommand(input: LaunchInput, account: Account, environment: r
   const given =
     options.rc !== null ? (host.files[options.rc] ?? '') : options.entrypoint === null ? manifest.options.rc : null;
   const entrypoint = options.entrypoint !== null ? [options.entrypoint].filter(Boolean) : manifest.options.entrypoint;
-  const home: Op = { op: 'cwd', path: account.home, flags: cwdFlags.optional };
+  const home: Op = { op: 'cwd', path: variable(environment, 'HOME') || account.home, flags: cwdFlags.optional };
   const asked = askedDirectory(options.workdir, settings.rw);
   if (given !== null) {
     const shown: Shown = { kind: 'file', path: rcPath, mode: 0o755, data: given };

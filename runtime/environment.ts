@@ -2,9 +2,9 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import { substitute } from './expand.ts';
 import { Failure } from './failure.ts';
+import { readLoginDefs } from './hooks/shadow.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { isVariable, printable } from './options.ts';
-import { readLoginDefs } from './shadow.ts';
 
 type Variables = Readonly<Record<string, Bytes>>;
 
@@ -20,10 +20,10 @@ export interface Account {
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * The command's environment, `K=V` each. Clean as enroot's; from weak to strong: the caller's with --keep-env, the image's,
- * TERM, `make --env`, --env-file, --env; then HOME, USER, LOGNAME, SHELL and PATH where they are still missing.
+ * The container's environment before the hooks. Clean as enroot's; from weak to strong: the caller's with --keep-env, the image's,
+ * TERM, `make --env`, --env-file, --env.
  */
-export function planEnvironment(input: LaunchInput, account: Account): Bytes[] {
+export function collectEnvironment(input: LaunchInput): Map<string, Bytes> {
   const { manifest, request, options, host } = input;
   const { env } = request;
   const vars = new Map<string, Bytes>();
@@ -46,6 +46,18 @@ export function planEnvironment(input: LaunchInput, account: Account): Bytes[] {
     for (const item of parseEnvFile(host.files[path] ?? '', path)) set(item);
   }
   for (const item of options.env) set(item);
+  return vars;
+}
+
+/** The command's environment, `K=V` each: what was collected, then what hooks add; HOME, USER, LOGNAME, SHELL and PATH where they are still missing. */
+export function planEnvironment(
+  input: LaunchInput,
+  account: Account,
+  collected: ReadonlyMap<string, Bytes>,
+  added: readonly Bytes[],
+): Bytes[] {
+  const vars = new Map(collected);
+  for (const item of added) vars.set(item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1));
   const fallback = (name: string, value: Bytes) => {
     if (!vars.has(name)) vars.set(name, value);
   };

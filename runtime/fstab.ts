@@ -163,8 +163,8 @@ function doesMount(option: Bytes): boolean {
   return ['bind', 'rbind', 'remount', 'x-move', 'x-detach'].includes(option);
 }
 
-/** fstab(5): `\` and three octal digits are a byte. */
-function decodeOctal(field: Bytes): Bytes {
+/** fstab(5), and /proc/PID/mountinfo: `\` and three octal digits are a byte. */
+export function decodeOctal(field: Bytes): Bytes {
   return field.replace(/\\([0-3][0-7]{2})/g, (_all, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 

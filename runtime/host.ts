@@ -5,11 +5,13 @@ import type { Manifest } from '../src/format/manifest.ts';
 import type { Fact } from '../src/format/wire.ts';
 import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
+import { findLine } from './hooks/shadow.ts';
 import type { HostFacts, Limits, SourceKind } from './launch-input.ts';
 import { mountSources } from './mounts.ts';
 import type { Observer } from './observer.ts';
 import { type Options, printable } from './options.ts';
 import type { Request } from './request.ts';
+import type { Settings } from './settings.ts';
 
 /** Looks at everything on the host that a launch depends on. Plain files only: no NSS, no program of the host. */
 export function readHost(
@@ -17,6 +19,7 @@ export function readHost(
   manifest: Manifest,
   request: Request,
   options: Options,
+  settings: Settings,
   probeFacts: readonly Fact[],
 ): HostFacts {
   const probes: Record<string, string> = {};
@@ -33,16 +36,13 @@ export function readHost(
     overflowUid: readNumber(observer, '/proc/sys/kernel/overflowuid', 65534),
     overflowGid: readNumber(observer, '/proc/sys/kernel/overflowgid', 65534),
     localtime: readLocaltime(observer),
+    ...readCgroups(observer, settings),
+    terminal: readTerminal(observer, request, settings),
     files: readFiles(observer, request, options),
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer) : noLimits,
     answers: {},
   };
-}
-
-/** The first line of passwd(5) or group(5) with this id, as getpwuid(3) takes it. */
-export function findLine(text: Bytes | null, id: number): Bytes {
-  return text?.split('\n').find((line) => line.split(':')[2] === String(id)) ?? '';
 }
 
 function readNumber(observer: Observer, path: Bytes, otherwise: number): number {
@@ -55,6 +55,17 @@ function readLocaltime(observer: Observer): HostFacts['localtime'] {
   const link = observer.readLink('/etc/localtime');
   const zone = link === null ? null : observer.readFile(posix.resolve('/etc', link));
   return link === null || !zone?.startsWith('TZif') ? null : { link, zone };
+}
+
+function readCgroups(observer: Observer, settings: Settings): Pick<HostFacts, 'cgroup' | 'cgroupMounts'> {
+  const cgroup = settings.hooks.includes('10-cgroups') ? (observer.readFile('/proc/self/cgroup') ?? '') : '';
+  const mounts = cgroup === '' ? '' : (observer.readFile('/proc/self/mountinfo') ?? '');
+  return { cgroup, cgroupMounts: mounts.match(/^.* - cgroup2? .*$/gm)?.join('\n') ?? '' };
+}
+
+function readTerminal(observer: Observer, request: Request, settings: Settings): Bytes {
+  const restricts = settings.hooks.includes('10-devices') && (settings.restrictDev || settings.unshare.ipc);
+  return restricts && request.tty.includes('0') ? (observer.readLink(`/proc/${request.pid}/fd/0`) ?? '') : '';
 }
 
 function readFiles(observer: Observer, request: Request, options: Options): Record<Bytes, Bytes> {

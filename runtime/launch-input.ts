@@ -29,6 +29,11 @@ export interface HostFacts {
   readonly overflowGid: number;
   /** /etc/localtime when it is a symlink: its text and the zone's content; null otherwise. */
   readonly localtime: { readonly link: Bytes; readonly zone: Bytes } | null;
+  /** /proc/self/cgroup, and the lines of /proc/self/mountinfo with cgroup file systems; '' where the hook cgroups is off or there are none. */
+  readonly cgroup: Bytes;
+  readonly cgroupMounts: Bytes;
+  /** The terminal that is the caller's stdin; '' where there is none or the hook devices has nothing to do. */
+  readonly terminal: Bytes;
   /** The scripts and files that options name, by the path as given. */
   readonly files: Readonly<Record<Bytes, Bytes>>;
   readonly memoryAvailableBytes: number;

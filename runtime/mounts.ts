@@ -26,6 +26,8 @@ const configMounts = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/etc/m
   .map((path) => `${path} ${path} none x-create=file,bind,ro,nosuid,nodev,noexec,private,nofail,silent`)
   .join('\n');
 
+type MountOp = Extract<Op, { op: 'mount' }>;
+
 /** A mount, and who asked for it. */
 export interface PlannedMount {
   readonly entry: FstabEntry;
@@ -51,11 +53,12 @@ export interface MountPlan {
   readonly shown: readonly Shown[];
 }
 
-export function planMounts(input: LaunchInput): MountPlan {
+/** hooked: what built-in hooks mount, between the passes. Their sources are not looked at: most of them may be missing. */
+export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = []): MountPlan {
   const { manifest, request, options, host } = input;
   const early: Op[] = [];
-  const late: Op[] = [];
-  const shown: Shown[] = [];
+  const late: Op[] = hooked.map((entry) => toMountOp(entry, request.cwd));
+  const shown: Shown[] = hooked.flatMap((entry) => showMountpoint(toMountOp(entry, request.cwd), undefined, false));
   for (const mount of collectMounts(manifest, request, options)) {
     const { entry, from } = mount;
     const op = toMountOp(entry, request.cwd);
@@ -63,18 +66,18 @@ export function planMounts(input: LaunchInput): MountPlan {
     if (kind === 'missing' && (from === 'system' || from === 'config')) continue;
     refuseMissing(mount, kind, op.source);
     (entry.pass === -1 ? early : late).push(op);
-    const point = mountpointKind(op.options, kind);
-    if (point === 'none') continue;
     // An image's symlink to a file that only its own init would make must not hide the host's configuration.
-    const replaces = from === 'config';
-    shown.push({
-      kind: point === 'dir' ? 'dir' : replaces ? 'file' : 'mountpoint',
-      path: op.target,
-      mode: point === 'dir' ? 0o755 : 0o644,
-      data: '',
-    });
+    shown.push(...showMountpoint(op, kind, from === 'config'));
   }
   return { early, late, shown };
+}
+
+/** The mountpoint in the root itself; below /proc, /sys and /dev it is in the host's file systems. replaces: what the image has there. */
+function showMountpoint(op: MountOp, kind: SourceKind | undefined, replaces: boolean): Shown[] {
+  const point = mountpointKind(op.options, kind);
+  if (point === 'none' || /^\/(proc|sys|dev)\//.test(op.target)) return [];
+  if (point === 'dir') return [{ kind: 'dir', path: op.target, mode: 0o755, data: '' }];
+  return [{ kind: replaces ? 'file' : 'mountpoint', path: op.target, mode: 0o644, data: '' }];
 }
 
 /** Does a path of the container lie in a file system that is empty at every start? /var/run is a link to /run in most images. */

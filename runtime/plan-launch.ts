@@ -2,13 +2,13 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import { entryKinds, type Op, rootDrivers, rootFlags, unshareFlags } from '../src/format/plan.ts';
 import { planCommand } from './command.ts';
-import { planEnvironment, variable } from './environment.ts';
+import { collectEnvironment, planEnvironment, variable } from './environment.ts';
 import { Failure } from './failure.ts';
+import { runHooks } from './hooks/index.ts';
+import { planShadow } from './hooks/shadow.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
-import { planLocaltime } from './localtime.ts';
 import { isInTmpfs, planMounts } from './mounts.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
-import { planShadow } from './shadow.ts';
 
 /** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
 export function planLaunch(input: LaunchInput): Launch {
@@ -18,27 +18,31 @@ export function planLaunch(input: LaunchInput): Launch {
     return { plan: [extractOp(input, payload), { op: 'exit', status: 0, stdout: '', stderr: '' }] };
   }
   const shadow = planShadow(input);
-  const environment = planEnvironment(input, shadow.account);
-  const command = planCommand(input, shadow.account, environment);
-  const mounts = planMounts(input);
+  if ('ask' in shadow) return shadow;
   const kept = isKept(payload);
-  const home = shadow.home;
+  const collected = collectEnvironment(input);
+  const hooks = runHooks({ input, shadow, environ: collected, kept });
+  const environment = planEnvironment(input, shadow.account, collected, hooks.environ);
+  const command = planCommand(input, shadow.account, environment);
+  const mounts = planMounts(input, hooks.mounts);
+  const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
   const homeIsLate = home !== null && isInTmpfs(home.path, mounts);
   const files = [
-    ...shadow.shown,
+    ...hooks.shown,
     // A kept root is not given a directory that a tmpfs covers anyway.
     ...(home !== null && !(kept && homeIsLate) ? [home] : []),
-    ...planLocaltime(input, !kept),
     ...command.shown,
   ];
   return {
     plan: [
+      ...shadow.warnings.map((text): Op => ({ op: 'warn', text })),
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
       ...rootOps(input, payload),
       ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
       ...mounts.early,
       // Before the user's mounts, so that it is never made in a directory of the host.
       ...(homeIsLate ? [mkdir(home.path, home.mode)] : []),
+      ...hooks.ops,
       ...mounts.late,
       ...(payload.driver === 'fuse' || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
       { op: 'pivot' },
@@ -68,7 +72,9 @@ function rootOps(input: LaunchInput, payload: Payload): Op[] {
     outsideUid: request.euid,
     outsideGid: request.egid,
   };
-  const unshare: Op = { op: 'unshare', flags: unshareFlags.mount };
+  // As enroot, which does so where the kernel has control groups.
+  const cgroup = settings.hooks.includes('10-cgroups') && input.host.cgroup !== '' ? unshareFlags.cgroup : 0;
+  const unshare: Op = { op: 'unshare', flags: unshareFlags.mount | cgroup };
   switch (payload.driver) {
     case 'fuse':
       return [

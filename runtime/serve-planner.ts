@@ -72,7 +72,7 @@ async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> 
 
 function launch(talk: Conversation, observer: Observer, manifest: Manifest, request: Request, options: Options): Reply {
   const settings = readSettings(settingsFrom(request.env), options);
-  const host = readHost(observer, manifest, request, options, talk.readProbes());
+  const host = readHost(observer, manifest, request, options, settings, talk.readProbes());
   let input: LaunchInput = { manifest, request, options, settings, host };
   const learn = (questions: readonly string[]) => {
     input = { ...input, host: { ...input.host, answers: { ...input.host.answers, ...talk.ask(questions) } } };

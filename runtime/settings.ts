@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
 import { Failure } from './failure.ts';
+import { chooseHooks } from './hooks/index.ts';
 import type { Options } from './options.ts';
 
 type Variables = Readonly<Record<string, Bytes>>;
@@ -27,6 +28,8 @@ export interface Settings {
    * not here is as it is by default.
    */
   readonly builtins: Readonly<Record<string, 'on' | 'off'>>;
+  /** The built-in hooks to run, by name: the default ones, what builtins says, and BUNDLER_HOOKS. */
+  readonly hooks: readonly string[];
   /** ENROOT_*, NVIDIA_* and MELLANOX_* that configuration gives, below the caller's environment: hooks see them. */
   readonly configured: Variables;
   /** The same from the --conf script's directives and from --env, above the caller's environment. */
@@ -86,6 +89,7 @@ export function readSettings(sources: SettingSources, options: Options): Setting
     mountHome: isOn('ENROOT_MOUNT_HOME'),
     restrictDev: isOn('ENROOT_RESTRICT_DEV'),
     builtins: sources.builtins,
+    hooks: chooseHooks(env.BUNDLER_HOOKS ?? '', sources.builtins),
     configured: sources.configured,
     overrides: { ...sources.directives, ...given },
     driver,

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { encodeFacts, type Fact, frame } from '../../src/format/wire.ts';
 
-/** A plain launch as a launcher would ask for it: the request frame and the probes frame (docs/plan.md). It decides what the code cache holds. */
+/**
+ * A plain launch as a launcher would ask for it: the request frame, the probes frame and the answers to what is asked (docs/plan.md).
+ * It decides what the code cache holds. The user is one that no host's files know, as those of LDAP are.
+ */
 export function sampleLaunch(): Buffer {
-  return Buffer.concat([frame(encodeFacts(request)), frame(encodeFacts(probes))]);
+  const answers = ['sample:x:4294900000:4294900000::/home/sample:/bin/sh', 'sample:x:4294900000:'];
+  const frames = [request, probes, ...answers.map((line): Fact[] => [['answer', `exit 0\n${line}\n`]])];
+  return Buffer.concat(frames.map((facts) => frame(encodeFacts(facts))));
 }
 
 const digest = '0'.repeat(64);
@@ -48,11 +53,11 @@ const request: Fact[] = [
   ['env', 'HOME=/home/user'],
   ['env', 'PATH=/usr/bin:/bin'],
   ['env', 'TERM=xterm'],
-  ['uid', '1000'],
-  ['gid', '1000'],
-  ['euid', '1000'],
-  ['egid', '1000'],
-  ['groups', '1000'],
+  ['uid', '4294900000'],
+  ['gid', '4294900000'],
+  ['euid', '4294900000'],
+  ['egid', '4294900000'],
+  ['groups', '4294900000'],
   ['cwd', '/'],
   ['umask', '0022'],
   ['tty', '012'],

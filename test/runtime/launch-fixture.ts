@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { runQuestion } from '../../runtime/host-program.ts';
 import type { HostFacts, LaunchInput } from '../../runtime/launch-input.ts';
 import { parseOptions } from '../../runtime/options.ts';
 import { planLaunch } from '../../runtime/plan-launch.ts';
@@ -87,6 +88,11 @@ const request: Request = {
   pid: 77,
 };
 
+/** The question about the caller that is asked when the host's files do not know him. */
+export function getent(database: string, id = 4242): string {
+  return runQuestion(['getent', database, String(id)]);
+}
+
 const host: HostFacts = {
   probes: allOk,
   kinds: {
@@ -104,6 +110,9 @@ const host: HostFacts = {
   overflowUid: 65534,
   overflowGid: 65534,
   localtime: null,
+  cgroup: '',
+  cgroupMounts: '',
+  terminal: '',
   files: {},
   memoryAvailableBytes: 8e9,
   limits: {
@@ -114,7 +123,8 @@ const host: HostFacts = {
     seccomp: '0',
     rootIsMount: 'yes',
   },
-  answers: {},
+  // No getent on this host.
+  answers: Object.fromEntries(['passwd', 'group'].map((name) => [getent(name), 'failed 2\n'])),
 };
 
 /** A launch, given as what differs from the ordinary one. */

@@ -36,8 +36,11 @@ function start(args: readonly string[], input: Buffer | string, env: Record<stri
 }
 
 function replyOf(stdout: Buffer): Reply {
-  expect(stdout.readUInt32LE()).toBe(stdout.length - 4);
-  return decodeReply(stdout.subarray(4));
+  const sizeBytes = stdout.readUInt32LE();
+  const reply = decodeReply(stdout.subarray(4, 4 + sizeBytes));
+  if (reply.kind === 'ask') return replyOf(stdout.subarray(4 + sizeBytes));
+  expect(sizeBytes).toBe(stdout.length - 4);
+  return reply;
 }
 
 describe('the planner as a program', () => {

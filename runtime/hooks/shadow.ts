@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Bytes } from '../src/format/bytes.ts';
-import type { Account } from './environment.ts';
-import type { LaunchInput, Shown } from './launch-input.ts';
+import type { Bytes } from '../../src/format/bytes.ts';
+import type { Account } from '../environment.ts';
+import { patienceMs, readEnded, runQuestion } from '../host-program.ts';
+import type { LaunchInput, Shown } from '../launch-input.ts';
+import type { BuiltInHook } from './hook.ts';
 
-/** The account database a container sees, as enroot's shadow hook makes it, without pwck, grpck, getent or awk. */
+/** The account database a container sees, as enroot's shadow hook makes it, without pwck, grpck or awk. */
 export interface Shadow {
   readonly account: Account;
+  /** The caller's home directory on the host. */
+  readonly hostHome: Bytes;
   readonly shown: readonly Shown[];
   /** The home directory to make where it is missing. */
   readonly home: Shown | null;
+  /** Lines for stderr. */
+  readonly warnings: readonly Bytes[];
 }
+
+export const shadow: BuiltInHook = {
+  name: '10-shadow',
+  byDefault: true,
+  text: "puts root, nobody and the caller into the image's passwd and group, and makes his home directory",
+  add: ({ shadow: { shown } }) => ({ shown }),
+};
 
 interface User {
   readonly name: Bytes;
@@ -18,14 +31,19 @@ interface User {
   readonly shell: Bytes;
 }
 
-/** root, nobody and the caller first, then the image's own lines that clash with none of them; and the home directory. */
-export function planShadow(input: LaunchInput): Shadow {
+/**
+ * root, nobody and the caller first, then the image's own lines that clash with none of them; and the home directory. Asks for
+ * the host's databases when its files do not know the caller.
+ */
+export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonly string[] } {
   const { manifest, request, settings, host } = input;
   const { euid, egid } = request;
+  const lines = findLines(input);
+  if ('ask' in lines) return lines;
   const passwd = manifest.rootfs?.passwd ?? '';
-  const user = findUser(input);
+  const user = findUser(input, lines.passwd);
   const shell = pickShell(input, user.shell);
-  const group = findGroup(input, user.name);
+  const group = findGroup(input, lines.group, user.name);
   const passwdText = mergeLines(
     [
       `root:x:0:0:root:/root:${shell}`,
@@ -44,15 +62,12 @@ export function planShadow(input: LaunchInput): Shadow {
   ];
   const home = settings.root ? '/root' : user.home;
   const makesHome = readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no' && canBeHome(home);
-  if (settings.root && manifest.rootfs?.debian) {
-    // apt drops to the user _apt, which a single mapped id cannot do.
-    const data = 'APT::Sandbox::User "root";\n';
-    shown.push({ kind: 'file', path: '/etc/apt/apt.conf.d/enroot', mode: 0o644, data });
-  }
   return {
     account: { name: settings.root ? 'root' : user.name, home, shell, loginName: user.name },
+    hostHome: user.home,
     shown,
     home: makesHome ? { kind: 'dir', path: home, mode: 0o700, data: '' } : null,
+    warnings: lines.warnings,
   };
 }
 
@@ -80,24 +95,63 @@ export function readLoginDefs(text: Bytes): Map<string, Bytes> {
   return defs;
 }
 
-/** The caller's entry in the host's /etc/passwd; users of LDAP and the like have none, so the environment speaks for them. */
-function findUser({ request, host }: LaunchInput): User {
-  const [name = '', , , , gecos = '', home = '', shell = ''] = host.passwdLine.split(':');
+interface Lines {
+  readonly passwd: Bytes;
+  readonly group: Bytes;
+  readonly warnings: readonly Bytes[];
+}
+
+/**
+ * The caller's lines of passwd(5) and group(5): from the host's files, else, for users of LDAP, sssd and the like, from getent(1),
+ * which the launcher runs. '' where nobody knows. A directory service that hangs is waited for once.
+ */
+function findLines({ request, host }: LaunchInput): Lines | { readonly ask: readonly string[] } {
+  const warnings: Bytes[] = [];
+  const found: Bytes[] = [];
+  for (const [database, id, line] of [
+    ['passwd', request.euid, host.passwdLine],
+    ['group', request.egid, host.groupLine],
+  ] as const) {
+    found.push(line);
+    if (line !== '' || id === 0 || warnings.length > 0) continue;
+    const question = runQuestion(['getent', database, String(id)]);
+    const answer = host.answers[question];
+    if (answer === undefined) return { ask: [question] };
+    const ended = readEnded(answer);
+    if (ended.how === 'exit' && ended.code === 0) found[found.length - 1] = findLine(ended.stdout, id);
+    if (ended.how !== 'late') continue;
+    const seconds = patienceMs / 1000;
+    warnings.push(
+      `bundler: no answer within ${seconds} s from getent ${database} ${id}: USER and HOME tell who you are`,
+    );
+  }
+  const [passwd = '', group = ''] = found;
+  return { passwd, group, warnings };
+}
+
+/** The caller's entry in the host's databases; where there is none the environment speaks for him. */
+function findUser({ request }: LaunchInput, line: Bytes): User {
+  const [name = '', , , , gecos = '', home = '', shell = ''] = line.split(':');
   const given = request.env.USER ?? request.env.LOGNAME ?? '';
   const ownName = request.euid === 0 ? 'root' : `u${request.euid}`;
   const taken = ['root', 'nobody'];
   return {
     name: isName(name) ? name : isName(given) && !taken.includes(given) ? given : ownName,
-    gecos: host.passwdLine === '' ? '' : gecos,
+    gecos: line === '' ? '' : gecos,
     home: isField(home) ? home : isField(request.env.HOME ?? '') ? (request.env.HOME as Bytes) : '/',
     shell,
   };
 }
 
-function findGroup({ request, host }: LaunchInput, userName: Bytes): Bytes {
-  const name = host.groupLine.split(':')[0] ?? '';
+function findGroup({ request }: LaunchInput, line: Bytes, userName: Bytes): Bytes {
+  const name = line.split(':')[0] ?? '';
   if (isName(name)) return name;
   return request.egid === 0 ? 'root' : userName === 'root' ? `g${request.egid}` : userName;
+}
+
+/** The first line of passwd(5) or group(5) with this id, as getpwuid(3) takes it. */
+export function findLine(text: Bytes | null, id: number): Bytes {
+  return text?.split('\n').find((line) => line.split(':')[2] === String(id)) ?? '';
 }
 
 /** The caller's shell where the image's accounts use it too, since the image may well lack it; else the image's default. */

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { posix } from 'node:path';
-import type { LaunchInput, Shown } from './launch-input.ts';
+import type { LaunchInput, Shown } from '../launch-input.ts';
+import type { BuiltInHook } from './hook.ts';
+
+export const localtime: BuiltInHook = {
+  name: '10-localtime',
+  byDefault: true,
+  text: "takes over the host's time zone where /etc/localtime is a link",
+  add: ({ input, kept }) => ({ shown: planLocaltime(input, !kept) }),
+};
 
 /**
  * The host's time zone: /etc/localtime points where the host's does, and the zone is there. keepsLink false: the zone itself

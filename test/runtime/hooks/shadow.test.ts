@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { callersPath, findLine } from '../../runtime/host.ts';
-import { mergeLines, readLoginDefs } from '../../runtime/shadow.ts';
-import { type Change, environmentOf, pick, planOf, shownFile } from './launch-fixture.ts';
+import { findLine, mergeLines, readLoginDefs } from '../../../runtime/hooks/shadow.ts';
+import { callersPath } from '../../../runtime/host.ts';
+import { planLaunch } from '../../../runtime/plan-launch.ts';
+import { type Change, environmentOf, getent, makeInput, pick, planOf, shownFile } from '../launch-fixture.ts';
 
 describe('accounts inside the container', () => {
   const lines = (change: Change, file: string) => shownFile(planOf(change), file)?.split('\n') ?? [];
@@ -77,27 +78,60 @@ describe('accounts inside the container', () => {
   });
 });
 
-describe("the host's time zone", () => {
-  const localtime = { link: '../usr/share/zoneinfo/Europe/Berlin', zone: 'TZif2...' };
+describe("a caller whom the host's files do not know", () => {
+  const nobody = { passwdLine: '', groupLine: '' };
+  const passwd = 'exit 0\nann.l:*:4242:500:Ann L.:/nfs/ann:/bin/bash\n';
+  const lines = (answers: Record<string, string>) => {
+    const plan = planOf({ host: { ...nobody, answers } });
+    const line = (file: string, at: number) => shownFile(plan, file)?.split('\n')[at];
+    return [line('/etc/passwd', 2), line('/etc/group', 2), ...pick(plan, 'warn').map(({ text }) => text)];
+  };
 
-  test('is a link and the zone', () => {
-    const entries = pick(planOf({ host: { localtime } }), 'entry').filter(
-      ({ data }) => data.includes('zone') || data.includes('TZif'),
-    );
-    expect(entries).toEqual([
-      { op: 'entry', kind: 3, path: '/etc/localtime', mode: 0o777, data: localtime.link },
-      { op: 'entry', kind: 2, path: '/usr/share/zoneinfo/Europe/Berlin', mode: 0o644, data: localtime.zone },
+  test('is looked up with getent, one database after the other', () => {
+    const asked = (answers: Record<string, string>) => planLaunch(makeInput({ host: { ...nobody, answers } }));
+    expect(asked({})).toEqual({ ask: [getent('passwd')] });
+    expect(asked({ [getent('passwd')]: passwd })).toEqual({ ask: [getent('group')] });
+    expect(lines({ [getent('passwd')]: passwd, [getent('group')]: 'exit 0\nhpc:*:4242:ann.l,bob\n' })).toEqual([
+      'ann.l:x:4242:4242:Ann L.:/nfs/ann:/bin/bash',
+      'hpc:x:4242:',
     ]);
   });
 
-  test('is shown by a mount in a kept root', () => {
-    const plan = planOf({ args: ['-k'], host: { localtime } });
-    expect(pick(plan, 'inject')).toContainEqual({
-      op: 'inject',
-      path: '/etc/localtime',
-      mode: 0o644,
-      content: localtime.zone,
-    });
+  test('is asked for only in the database that lacks him; root never', () => {
+    const asked = (change: Change) => planLaunch(makeInput({ ...change, host: { ...change.host, answers: {} } }));
+    expect(asked({})).toHaveProperty('plan');
+    expect(asked({ host: { groupLine: '' } })).toEqual({ ask: [getent('group')] });
+    const root = { euid: 0, egid: 0, uid: 0, gid: 0 };
+    expect(asked({ host: nobody, request: root })).toHaveProperty('plan');
+  });
+
+  test.each([
+    ['there is no getent', 'failed 2\n'],
+    ['nobody knows him', 'exit 2\n'],
+    ['it tells of somebody else', 'exit 0\nbob:x:7:7::/:/bin/sh\n'],
+    ['it crashes', 'signal 11\nann:x:4242:1::/:/bin/sh\n'],
+    ['it never stops', 'long\nann:x:4242:1::/:/bin/sh\n'],
+  ])('goes by his variables where %s', (_title, answer) => {
+    expect(lines({ [getent('passwd')]: answer, [getent('group')]: answer })).toEqual([
+      'ann:x:4242:4242::/home/ann:/bin/sh',
+      'ann:x:4242:',
+    ]);
+  });
+
+  test('waits once for a directory service that hangs, and says so in a line', () => {
+    expect(lines({ [getent('passwd')]: 'late\n' })).toEqual([
+      'ann:x:4242:4242::/home/ann:/bin/sh',
+      'ann:x:4242:',
+      'bundler: no answer within 5 s from getent passwd 4242: USER and HOME tell who you are',
+    ]);
+  });
+
+  test('cannot smuggle anything into the files', () => {
+    const hostile = 'exit 0\na/../b:x:4242:0:x:/x/../..:/bin/sh\n';
+    expect(lines({ [getent('passwd')]: hostile, [getent('group')]: hostile })).toEqual([
+      'ann:x:4242:4242:x:/home/ann:/bin/sh',
+      'ann:x:4242:',
+    ]);
   });
 });
 
