@@ -31,7 +31,12 @@ const errnoNames: Readonly<Record<string, string>> = {
 export function readFailure(probe: string | undefined): { step: string; errno: string } | null {
   if (probe === 'ok') return null;
   const [step = '', errno = ''] = (probe ?? '').split(' ');
-  return { step: step === '' ? 'missing' : step, errno: errnoNames[errno] ?? errno };
+  return { step: step === '' ? 'missing' : step, errno: nameErrno(errno) };
+}
+
+/** `13` as `EACCES`; what has no name here, as it is. */
+export function nameErrno(errno: string): string {
+  return errnoNames[errno] ?? errno;
 }
 
 /** Why no user namespace with mounts in it can be made: FACTS measured on kernels 5.10 to 6.18, user_namespaces(7). */
@@ -140,19 +145,25 @@ export function explainFuse({ probes }: HostFacts): Cause | null {
   };
 }
 
-/** Why a writable layer cannot be put over the image; null when it can. */
-export function explainOverlay({ probes }: HostFacts): Cause | null {
-  const overlay = readFailure(probes.overlay);
-  const xattr = readFailure(probes['tmpfs-xattr']);
-  const failed = overlay ?? xattr;
-  if (failed === null) return null;
+/** Why no overlay can be mounted in a user namespace, whatever its directories are; null when one can. */
+export function explainOverlayMount({ probes }: HostFacts): Cause | null {
+  const failed = readFailure(probes.overlay);
+  // The other steps fail for want of user xattrs, which is a matter of the directory.
+  if (failed === null || failed.step === 'rmdir' || failed.step === 'mkdir') return null;
   if (failed.step === 'skipped') return { cause: 'not tried, because no user namespace can be had', cure: '' };
-  const said = `${failed.step}: ${failed.errno}`;
-  if (overlay === null || overlay.step !== 'mount') {
-    return { cause: `tmpfs keeps no user xattrs here (${said})`, cure: 'use a kernel of at least 6.6' };
-  }
   return {
-    cause: `overlay cannot be mounted in a user namespace (${said})`,
-    cure: overlay.errno === 'ENODEV' ? 'sudo modprobe overlay' : 'use a kernel of at least 5.11 with CONFIG_OVERLAY_FS',
+    cause: `overlay cannot be mounted in a user namespace (${failed.step}: ${failed.errno})`,
+    cure: failed.errno === 'ENODEV' ? 'sudo modprobe overlay' : 'use a kernel of at least 5.11 with CONFIG_OVERLAY_FS',
+  };
+}
+
+/** Why a writable layer in memory cannot be put over the image; null when it can. */
+export function explainOverlay(host: HostFacts): Cause | null {
+  const mount = explainOverlayMount(host);
+  const failed = readFailure(host.probes.overlay) ?? readFailure(host.probes['tmpfs-xattr']);
+  if (mount !== null || failed === null) return mount;
+  return {
+    cause: `tmpfs keeps no user xattrs here (${failed.step}: ${failed.errno})`,
+    cure: 'use a kernel of at least 6.6; until then --rw writes to a disk: BUNDLER_RW=disk',
   };
 }

@@ -47,6 +47,11 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'root', short: 'r', text: 'Ask to be remapped to root inside the container' },
   { long: 'rw', short: 'w', text: 'Make the container root filesystem writable' },
   {
+    long: 'overlay',
+    argument: 'DIR',
+    text: 'Keep what is written in DIR, and use it again the next time (implies --rw)',
+  },
+  {
     long: 'dry-run',
     text: 'Print the launch plan as JSON and exit (it shows the environment, with its secrets)',
     group: true,
@@ -57,7 +62,6 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'version', text: 'Display the version and exit' },
   { long: 'help', short: 'h', text: 'Display this help and exit' },
   { long: 'conf', short: 'c', argument: 'SCRIPT', text: 'Configuration script', later: true },
-  { long: 'overlay', argument: 'DIR', text: 'Directory that keeps the changes', later: true },
   { long: 'user', argument: 'USER', text: 'User inside the container', later: true },
   { long: 'pid', text: 'Own process namespace', later: true },
   { long: 'net', text: 'Own network namespace', later: true },
@@ -84,6 +88,7 @@ export interface Options {
   readonly workdir: Bytes | null;
   readonly root: boolean;
   readonly rw: boolean;
+  readonly overlay: Bytes | null;
   readonly dryRun: boolean;
   readonly command: readonly Bytes[];
 }
@@ -149,6 +154,9 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     }
   }
   if (has('rc') && has('entrypoint')) throw new UsageFailure('--rc and --entrypoint exclude each other');
+  for (const other of ['keep', 'extract', 'target']) {
+    if (has('overlay') && has(other)) throw new UsageFailure(`--overlay and --${other} exclude each other`);
+  }
   const workdir = lastOf('workdir');
   if (workdir !== null && !workdir.startsWith('/')) {
     throw new UsageFailure(`--workdir ${printable(workdir)}: not an absolute path`);
@@ -169,6 +177,7 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     workdir,
     root: has('root'),
     rw: has('rw'),
+    overlay: lastOf('overlay'),
     dryRun: has('dry-run'),
     command,
   };

@@ -2,17 +2,24 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import type { ImageFacts } from '../src/format/manifest.ts';
 import { extractFlags } from '../src/format/plan.ts';
-import { explainFuse, explainNamespaces, explainOverlay, readFailure } from './causes.ts';
+import { explainFuse, explainNamespaces, readFailure } from './causes.ts';
 import { absolutePath, expandPath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { LaunchInput } from './launch-input.ts';
+import { chooseLayer, type Layer } from './layer.ts';
 import type { Request } from './request.ts';
 
 /** How the root filesystem comes to be: served in place, unpacked, or mounted by the kernel. */
 export type Payload =
-  | { readonly driver: 'fuse'; readonly overlay: boolean }
-  /** place '' and target '': into memory. */
-  | { readonly driver: 'extract'; readonly place: Bytes; readonly target: Bytes; readonly flags: number }
+  | { readonly driver: 'fuse'; readonly layer: Layer | null }
+  /** place '' and target '': into memory. Its own files are written to, unless there is a layer that stays. */
+  | {
+      readonly driver: 'extract';
+      readonly place: Bytes;
+      readonly target: Bytes;
+      readonly flags: number;
+      readonly layer: Layer | null;
+    }
   | { readonly driver: 'kernel' };
 
 /** A line of the launcher's answer to `places` and `dir`. */
@@ -39,18 +46,26 @@ export function choosePayload(input: LaunchInput): Payload | { readonly ask: rea
     }
     const text = options.target ?? (manifest.options.target || `\${PWD}/${manifest.name}`);
     const flags = options.keep ? extractFlags.keep | extractFlags.reuse : 0;
-    return { driver: 'extract', place: '', target: expandTarget(text, input.request), flags: flags | quiet(input) };
+    return {
+      driver: 'extract',
+      place: '',
+      target: expandTarget(text, input.request),
+      flags: flags | quiet(input),
+      layer: null,
+    };
   }
   const fuse = explainFuse(input.host);
-  const overlay = settings.rw ? explainOverlay(input.host) : null;
-  if (settings.driver === 'fuse' && (fuse ?? overlay) !== null) {
-    const cause = fuse ?? overlay;
-    throw new Failure(`BUNDLER_DRIVER=fuse cannot be used: ${cause?.cause}`, cause?.cure);
+  const served = settings.driver !== 'extract' && fuse === null;
+  // An unpacked image needs no layer to be written to, only one that stays.
+  const chosen = settings.rw && (served || options.overlay !== null) ? chooseLayer(input) : { layer: null };
+  if ('ask' in chosen) return chosen;
+  const trouble = fuse ?? ('cause' in chosen ? chosen.cause : null);
+  if (settings.driver === 'fuse' && trouble !== null) {
+    throw new Failure(`BUNDLER_DRIVER=fuse cannot be used: ${trouble.cause}`, trouble.cure);
   }
-  if (settings.driver !== 'extract' && fuse === null && overlay === null) {
-    return { driver: 'fuse', overlay: settings.rw };
-  }
-  return choosePlace(input, image, (fuse ?? overlay)?.cause ?? '');
+  const layer = 'layer' in chosen ? chosen.layer : null;
+  if (served && trouble === null) return { driver: 'fuse', layer };
+  return choosePlace(input, image, layer, trouble?.cause ?? '');
 }
 
 /** The image, which a tool's own file does not have. */
@@ -111,6 +126,7 @@ export function readPlaces(answer: Bytes): Place[] {
 function choosePlace(
   input: LaunchInput,
   image: ImageFacts,
+  layer: Layer | null,
   whyNotServed: string,
 ): Payload | { readonly ask: readonly string[] } {
   const question = placesQuestion(image);
@@ -118,11 +134,11 @@ function choosePlace(
   if (answer === undefined) return { ask: [question] };
   const places = readPlaces(answer);
   const place = places.find(({ usable, executable }) => usable && executable);
-  if (place !== undefined) return { driver: 'extract', place: place.path, target: '', flags: quiet(input) };
+  if (place !== undefined) return { driver: 'extract', place: place.path, target: '', flags: quiet(input), layer };
   const needBytes = neededBytes(image);
   // A quarter stays free for the command itself.
   if (needBytes * 1.25 < input.host.memoryAvailableBytes) {
-    return { driver: 'extract', place: '', target: '', flags: quiet(input) };
+    return { driver: 'extract', place: '', target: '', flags: quiet(input), layer };
   }
   const tried = places.map(({ path, usable, trouble }) => `${path} (${usable ? 'noexec' : trouble})`).join(', ');
   throw new Failure(
@@ -142,6 +158,9 @@ function chooseKernel({ request, host, options, settings }: LaunchInput): Payloa
       `BUNDLER_DRIVER=kernel cannot be used: there is no loop device (${failed.step}: ${failed.errno})`,
       'sudo modprobe loop, or leave BUNDLER_DRIVER unset',
     );
+  }
+  if (options.overlay !== null) {
+    throw new Failure('BUNDLER_DRIVER=kernel keeps no changes', 'leave BUNDLER_DRIVER unset for --overlay');
   }
   if (options.keep || options.target !== null) {
     throw new Failure('BUNDLER_DRIVER=kernel unpacks nothing', 'leave out --keep, --extract and --target');

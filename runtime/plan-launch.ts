@@ -7,6 +7,7 @@ import { Failure } from './failure.ts';
 import { runHooks } from './hooks/index.ts';
 import { planShadow } from './hooks/shadow.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
+import type { Layer } from './layer.ts';
 import { isInTmpfs, planMounts } from './mounts.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 
@@ -39,6 +40,8 @@ export function planLaunch(input: LaunchInput): Launch {
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
       ...rootOps(input, payload),
       ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
+      // Over our files, so that a layer that stays keeps only what the command writes.
+      ...(payload.driver === 'extract' ? overlayOps(payload.layer) : []),
       ...mounts.early,
       // Before the user's mounts, so that it is never made in a directory of the host.
       ...(homeIsLate ? [mkdir(home.path, home.mode)] : []),
@@ -78,14 +81,16 @@ function rootOps(input: LaunchInput, payload: Payload): Op[] {
   switch (payload.driver) {
     case 'fuse':
       return [
+        ...layerOps(input, payload.layer),
         { op: 'serve', file: '', offset, sizeBytes, ...inside, threads: 0, cacheBytes: 0 },
         userns,
         unshare,
         { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },
-        ...(payload.overlay ? [{ op: 'overlay', upper: '', work: '', sizeBytes: 0 } as const] : []),
+        ...overlayOps(payload.layer),
       ];
     case 'extract':
       return [
+        ...layerOps(input, payload.layer),
         extractOp(input, payload),
         userns,
         unshare,
@@ -96,9 +101,23 @@ function rootOps(input: LaunchInput, payload: Payload): Op[] {
       return [
         unshare,
         { op: 'root', driver: rootDrivers.loop, file: '', offset, sizeBytes, flags: rootFlags.readonly },
-        { op: 'overlay', upper: '', work: '', sizeBytes: 0 },
+        ...overlayOps({ in: 'memory', sizeBytes: settings.layerSizeBytes }),
       ];
   }
+}
+
+/** What a layer on disk needs before the namespaces exist. */
+function layerOps(input: LaunchInput, layer: Layer | null): Op[] {
+  if (layer === null || layer.in === 'memory') return [];
+  const { digest } = imageOf(input);
+  const where = layer.in === 'disk' ? { place: layer.place, dir: '' } : { place: '', dir: layer.dir };
+  // With one mapped id all files are the caller's on disk, root inside or not.
+  return [{ op: 'layer', ...where, digest, owners: 'single' }];
+}
+
+function overlayOps(layer: Layer | null): Op[] {
+  if (layer === null) return [];
+  return [{ op: 'overlay', upper: '', work: '', sizeBytes: layer.in === 'memory' ? layer.sizeBytes : 0 }];
 }
 
 function extractOp(input: LaunchInput, payload: Payload): Op {

@@ -8,8 +8,12 @@ type Variables = Readonly<Record<string, Bytes>>;
 
 /** What configuration and variables decide, in one place: enroot's names and defaults (its doc/configuration.md, doc/cmd/start.md, doc/standard-hooks.md). */
 export interface Settings {
-  /** --rw, ENROOT_ROOTFS_WRITABLE. */
+  /** --rw, --overlay, ENROOT_ROOTFS_WRITABLE. */
   readonly rw: boolean;
+  /** BUNDLER_RW: where the writable layer of --rw goes; '' leaves the choice to the probes. */
+  readonly layerIn: '' | 'memory' | 'disk';
+  /** BUNDLER_RW_SIZE: how much a layer in memory may hold; 0 is the kernel's default, half of the memory. */
+  readonly layerSizeBytes: number;
   /** --root, ENROOT_REMAP_ROOT. */
   readonly root: boolean;
   /** ENROOT_LOGIN_SHELL: scripts are run by a login shell, which reads the image's /etc/profile. Here, unlike in enroot, off by default. */
@@ -75,8 +79,17 @@ export function readSettings(sources: SettingSources, options: Options): Setting
       'use fuse, extract or kernel, or leave it unset',
     );
   }
+  const layerIn = env.BUNDLER_RW ?? '';
+  if (layerIn !== '' && layerIn !== 'memory' && layerIn !== 'disk') {
+    throw new Failure(
+      `BUNDLER_RW=${layerIn}: not a place for a writable layer`,
+      'use memory or disk, or leave it unset',
+    );
+  }
   return {
-    rw: options.rw || isOn('ENROOT_ROOTFS_WRITABLE'),
+    layerIn,
+    layerSizeBytes: readSize('BUNDLER_RW_SIZE', env.BUNDLER_RW_SIZE ?? ''),
+    rw: options.rw || options.overlay !== null || isOn('ENROOT_ROOTFS_WRITABLE'),
     root: options.root || isOn('ENROOT_REMAP_ROOT'),
     loginShell: isOn('ENROOT_LOGIN_SHELL'),
     allowSuperuser: isOn('ENROOT_ALLOW_SUPERUSER'),
@@ -99,4 +112,12 @@ export function readSettings(sources: SettingSources, options: Options): Setting
 /** Sources where nothing is configured. */
 export function settingsFrom(env: Variables): SettingSources {
   return { configured: {}, env, directives: {}, builtins: {} };
+}
+
+/** `512M`, `2G` or plain bytes, in bytes; 0 for ''. The letters are powers of 1024, as for the size of a tmpfs (tmpfs(5)). */
+function readSize(name: string, text: Bytes): number {
+  const [, digits, letter = ''] = /^(\d{1,15})([kKmMgGtT]?)$/.exec(text) ?? [];
+  const sizeBytes = Number(digits ?? 0) * 1024 ** ' KMGT'.indexOf(letter.toUpperCase() || ' ');
+  if (text === '' || (sizeBytes > 0 && Number.isSafeInteger(sizeBytes))) return sizeBytes;
+  throw new Failure(`${name}=${text}: not a size`, `give bytes, or a number with K, M, G or T: ${name}=2G`);
 }

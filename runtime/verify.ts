@@ -101,7 +101,7 @@ function checkProbes({ host }: LaunchInput): Check[] {
 function describePayload(payload: Payload): string {
   switch (payload.driver) {
     case 'fuse':
-      return payload.overlay
+      return payload.layer !== null
         ? 'mounted in place through FUSE, with a writable layer in memory'
         : 'mounted in place through FUSE';
     case 'kernel':

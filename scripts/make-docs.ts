@@ -63,6 +63,19 @@ Besides the options of mount(8) there are \`x-create=dir\`, \`x-create=file\`, \
 \`$PWD/NAME\`. \`~\`, \`$V\`, \`\${V}\` and \`\${V:-x}\` in it are filled in when the bundle starts. A directory that bundler did not
 make is never touched. The next \`--keep\` of the same bundle uses it again. \`--target\` without \`--keep\` is removed at the end.
 
+## Writing
+
+Without \`--rw\` the root filesystem is read-only. With it everything can be written to, and what is written is forgotten at the end: it
+goes to memory (at most half of it), or, before Linux 6.6, to a directory on disk that is gone after the run, even after \`kill -9\`.
+\`--verify\` says which, and how much room there is. Where the image must be unpacked anyway its copy is written to.
+
+\`--overlay DIR\` keeps what is written: \`DIR/upper\` holds it (removed files as character devices 0:0), and the next run with the same
+DIR finds it. DIR is made when missing. It belongs to one image and to one container at a time: another image is refused, and so
+is a second container until the first one's last process has ended. All files in it are yours, whoever the container took you for:
+runs with and without \`--root\` may share it. It needs a local file system with user xattrs (ext4, xfs, btrfs; not NFS and not
+another overlay) and Linux 5.11. To throw the changes away, remove DIR. Where no overlay can be had, \`--keep --rw --target DIR\`
+keeps a whole copy instead.
+
 ## Variables
 
 | variable | meaning |
@@ -71,6 +84,8 @@ make is never touched. The next \`--keep\` of the same bundle uses it again. \`-
 | \`ENROOT_REMAP_ROOT\` | as \`--root\`, in the same way |
 | \`BUNDLER_CACHE_DIR\` | the one directory for the runtime and for unpacked images |
 | \`BUNDLER_DRIVER\` | \`fuse\` (mount in place), \`extract\` (unpack) or \`kernel\` (a loop device; real root only) instead of the best that works |
+| \`BUNDLER_RW\` | \`memory\` or \`disk\`: where \`--rw\` writes to, instead of the best that works |
+| \`BUNDLER_RW_SIZE\` | how much \`--rw\` may hold in memory: bytes, or a number with K, M, G or T |
 | \`BUNDLER_SANDBOX\` | \`userns\`: the only one in this version |
 | \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it |
 | \`NO_COLOR\` | no colours in \`--verify\` |

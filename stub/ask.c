@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "run_program.h"
+#include "tries.h"
 
 enum { MAX_ARGS = 64 };
 
@@ -131,6 +132,18 @@ static int answer(const char *question, struct buffer *out, struct fault *why)
 			tell_places(need, out);
 			return 0;
 		}
+	}
+	if (!strncmp(question, "layers ", 7)) {
+		unsigned long long need = strtoull(question + 7, &end, 10);
+		if (end != question + 7 && !*end) {
+			try_layers(need, out);
+			return 0;
+		}
+	}
+	if (!strncmp(question, "exec ", 5) && question[5]) {
+		OWN_FD dir = open_nearest(question + 5);
+		try_exec(dir, out);
+		return 0;
 	}
 	if (!strncmp(question, "dir ", 4)) {
 		unsigned long long need = strtoull(question + 4, &end, 10);

@@ -84,7 +84,7 @@ static const char *try_fuse(void)
 	return NULL;
 }
 
-static const char *try_overlay(void)
+const char *try_overlay(void)
 {
 	if (mkdir("lower", 0700) || mkdir("lower/dir", 0700) || mkdir("upper", 0700) || mkdir("work", 0700) || mkdir("merged", 0700))
 		return "mount";

@@ -10,3 +10,7 @@ struct probes { pid_t child; int results; };
 int probes_start(struct probes *probes, struct fault *why);
 // Waits for it and adds a fact `probe.NAME` for every probe.
 void probes_finish(struct probes *probes, struct buffer *facts);
+
+// Mounts an overlay in the working directory (writable, empty), removes a directory of the lower one and makes it again. NULL, or the step that
+// failed with errno set. In a user and mount namespace of our own.
+const char *try_overlay(void);

@@ -2,6 +2,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the planner, not JavaScript, expands these
 import { describe, expect, test } from 'vitest';
 import { Failure } from '../../runtime/failure.ts';
+import { layersQuestion } from '../../runtime/layer.ts';
 import { planLaunch } from '../../runtime/plan-launch.ts';
 import { encodePlan } from '../../src/format/wire.ts';
 import { type Change, makeInput, names, pick, planOf, shownFile } from './launch-fixture.ts';
@@ -73,10 +74,11 @@ describe('planLaunch: the payload', () => {
     expect(names(plan).indexOf('readonly')).toBeGreaterThan(names(plan).lastIndexOf('mount'));
   });
 
-  test('is unpacked for --rw where overlay is refused, or tmpfs keeps no xattrs', () => {
-    const host = places('/var/tmp/b ok 500000000 ext4 exec\n');
+  test('is unpacked for --rw where overlay is refused, or no directory can hold a layer', () => {
+    const ext4 = '/var/tmp/b ok 500000000 ext4 exec\n';
+    const answers = { ...places(ext4).answers, [layersQuestion]: '/var/tmp/b setxattr 95\n' };
     for (const probes of [{ overlay: 'mount 1' }, { 'tmpfs-xattr': 'setxattr 95' }]) {
-      const plan = planOf({ args: ['-w'], probes, host });
+      const plan = planOf({ args: ['-w'], probes, host: { answers } });
       expect(pick(plan, 'extract')).toHaveLength(1);
       expect(names(plan)).not.toContain('readonly');
       expect(pick(planOf({ probes }), 'serve')).toHaveLength(1);

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect } from 'vitest';
+import { makeBundle } from '../support/bundle.ts';
+import { e2e } from '../support/features.ts';
+import { run, start } from '../support/run.ts';
+import { freshUser, makeDir, type User } from '../support/session.ts';
+import { listProcesses, untilAllEnded } from '../support/snapshot.ts';
+
+const rootType = 'awk \'$5 == "/" { print $(NF - 2) }\' /proc/self/mountinfo';
+
+function setUp(): { user: User; cwd: string; file: string } {
+  const user = freshUser();
+  return { user, cwd: makeDir(user, 'overlay'), file: makeBundle('busybox') };
+}
+
+describe('--overlay DIR', () => {
+  e2e('keeps what is written, by user and by root, and the image as it was', async () => {
+    const { user, cwd, file } = setUp();
+    const options = { user, cwd };
+    const first = await run(
+      [file, '--overlay', 'changes', 'sh', '-ec', 'echo one > /etc/new; rm -r /usr; mkdir /usr'],
+      options,
+    );
+    expect(first, first.stderr).toMatchObject({ status: 0, stderr: '' });
+    const script =
+      'id -u; cat /etc/new; ls -A /usr; echo user:x:77:77::/:/bin/sh >> /etc/passwd; chown 0:0 /etc/passwd';
+    const second = await run([file, '--root', '--overlay=changes', 'sh', '-ec', script], options);
+    expect(second, second.stderr).toMatchObject({ status: 0, stdout: '0\none\n' });
+    const third = await run(
+      [file, '--overlay', './changes/', 'sh', '-ec', `grep -c user:x:77 /etc/passwd; ${rootType}`],
+      options,
+    );
+    expect(third, third.stderr).toMatchObject({ status: 0, stdout: '1\noverlay\n' });
+    expect(await run([file, 'sh', '-c', 'ls /etc/new; ls / | grep usr'], options)).toMatchObject({ stdout: 'usr\n' });
+    await untilAllEnded(user);
+    expect(readFileSync(path.join(cwd, 'changes/upper/etc/new'), 'utf8')).toBe('one\n');
+    expect(statSync(path.join(cwd, 'changes/upper/etc/passwd')).uid).toBe(user.uid);
+    expect(readdirSync(cwd)).toEqual(['changes']);
+  });
+
+  e2e('works where the image must be unpacked, and keeps none of the unpacked files', async () => {
+    const { user, cwd, file } = setUp();
+    const options = { user, cwd, env: { BUNDLER_DRIVER: 'extract' } };
+    await run([file, '--overlay', 'changes', 'sh', '-c', 'echo one > /etc/new; echo line >> /etc/passwd'], options);
+    const again = await run(
+      [file, '--overlay', 'changes', 'sh', '-c', `cat /etc/new; tail -n 1 /etc/passwd; ${rootType}`],
+      options,
+    );
+    expect(again, again.stderr).toMatchObject({ status: 0, stdout: 'one\nline\noverlay\n' });
+    const served = await run([file, '--overlay', 'changes', 'sh', '-c', 'cat /etc/new; tail -n 1 /etc/passwd'], {
+      user,
+      cwd,
+    });
+    expect(served).toMatchObject({ status: 0, stdout: 'one\nline\n' });
+    await untilAllEnded(user);
+    expect(readdirSync(path.join(cwd, 'changes/upper'))).toEqual(['etc']);
+    expect(readdirSync(path.join(cwd, 'changes/upper/etc')).sort()).toEqual(['new', 'passwd']);
+  });
+
+  e2e('is refused for another image, to a second writer, and beside --keep', async () => {
+    const { user, cwd, file } = setUp();
+    const options = { user, cwd };
+    const first = start([file, '--overlay', 'changes', 'sh', '-c', 'echo up; exec sleep 100'], options);
+    await first.see(/up/);
+    const second = await run([file, '--overlay', 'changes', 'true'], options);
+    expect(second).toMatchObject({ status: 125, stdout: '' });
+    expect(second.stderr).toMatch(
+      /^bundler: keep the changes in \/.*\/changes: another container is using it\n {2}try: /,
+    );
+    process.kill(first.pid, 'SIGKILL');
+    expect(await run([file, '--overlay', 'changes', 'echo', 'free'], options)).toMatchObject({
+      status: 0,
+      stdout: 'free\n',
+    });
+    await first.end();
+    const other = await run([makeBundle('no-shell'), '--overlay', 'changes', '/peek'], options);
+    expect(other).toMatchObject({ status: 125, stdout: '' });
+    expect(other.stderr).toMatch(/they belong to another image \(digest \w{64}, and this one's is \w{64}\)\n {2}try: /);
+    const both = await run([file, '--overlay', 'changes', '--keep', 'true'], options);
+    expect(both.status).toBe(125);
+    expect(both.stderr).toMatch(/--overlay and --keep exclude each other/);
+    await untilAllEnded(user);
+  });
+});
+
+describe('--rw', () => {
+  e2e('with BUNDLER_RW=disk writes to the cache directory, and nothing stays there', async () => {
+    const { user, cwd, file } = setUp();
+    const options = { user, cwd, env: { BUNDLER_RW: 'disk' } };
+    const script = `echo x > /etc/new; rm -r /usr; mkdir /usr; ${rootType}; echo up; read x; cat /etc/new`;
+    const running = start([file, '--rw', 'sh', '-c', script], options);
+    await running.see(/up/);
+    const cache = path.join(user.home, '.cache/bundler');
+    const layers = (): string[] => readdirSync(cache).filter((name) => !/^(runtime-.*|lock)$/.test(name));
+    expect(layers()).toEqual([expect.stringMatching(/^layer-\w{6}$/)]);
+    expect(await running.end('\n')).toMatchObject({ status: 0, stdout: 'overlay\nup\nx\n', stderr: '' });
+    await untilAllEnded(user);
+    expect(layers()).toEqual([]);
+    const killed = start([file, '--rw', 'sh', '-c', 'echo up; exec sleep 100'], options);
+    await killed.see(/up/);
+    process.kill(killed.pid, 'SIGKILL');
+    await killed.end();
+    await untilAllEnded(user);
+    expect(layers()).toEqual([]);
+  });
+
+  e2e('on disk is swept by the next start when everything was killed at once', async () => {
+    const { user, cwd, file } = setUp();
+    const cache = path.join(user.home, '.cache/bundler');
+    const running = start([file, '--rw', 'sh', '-c', 'echo up; exec sleep 100'], {
+      user,
+      cwd,
+      env: { BUNDLER_RW: 'disk' },
+    });
+    await running.see(/up/);
+    for (const { pid } of listProcesses(user)) process.kill(pid, 'SIGKILL');
+    await running.end();
+    await untilAllEnded(user);
+    expect(readdirSync(cache).some((name) => name.startsWith('layer-'))).toBe(true);
+    await run([file, 'true'], { user });
+    await untilAllEnded(user);
+    expect(readdirSync(cache).some((name) => name.startsWith('layer-'))).toBe(false);
+  });
+
+  e2e('with BUNDLER_RW_SIZE holds that much in memory', async () => {
+    const { user, file } = setUp();
+    const script =
+      'head -c 1000000 /dev/zero > /fits && ! head -c 9000000 /dev/zero > /too-much 2>/dev/null && echo full';
+    const ran = await run([file, '--rw', 'sh', '-c', script], { user, env: { BUNDLER_RW_SIZE: '4M' } });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'full\n' });
+  });
+
+  e2e('without /dev/fuse leaves nothing of an unpacked image that was written to', async () => {
+    const { user, cwd, file } = setUp();
+    mkdirSync(path.join(cwd, 'x'));
+    const ran = await run([file, '--rw', 'sh', '-c', 'echo x > /x'], {
+      user,
+      cwd,
+      env: { BUNDLER_DRIVER: 'extract', BUNDLER_RW: 'disk' },
+    });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: '' });
+    await untilAllEnded(user);
+    expect(
+      readdirSync(path.join(user.home, '.cache/bundler')).filter((name) => !/^(runtime-.*|lock)$/.test(name)),
+    ).toEqual([]);
+  });
+});
