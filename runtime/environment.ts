@@ -3,6 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { substitute } from './expand.ts';
 import { Failure } from './failure.ts';
 import { readLoginDefs } from './hooks/shadow.ts';
+import { planIdentity } from './identity.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { isVariable, printable } from './options.ts';
 
@@ -98,9 +99,9 @@ export function parseEnvFile(text: Bytes, path: Bytes): Bytes[] {
 }
 
 /** ENV_PATH or ENV_SUPATH of the image's login.defs, as a login would set it. */
-function loginPath({ manifest, request, settings }: LaunchInput): Bytes {
-  const defs = readLoginDefs(manifest.rootfs?.loginDefs ?? '');
-  const isRoot = settings.root || request.euid === 0;
+function loginPath(input: LaunchInput): Bytes {
+  const defs = readLoginDefs(input.manifest.rootfs?.loginDefs ?? '');
+  const isRoot = planIdentity(input).uid === 0;
   const path = defs.get(isRoot ? 'ENV_SUPATH' : 'ENV_PATH')?.replace(/^PATH=/, '');
   return path || defaultPath;
 }

@@ -38,6 +38,7 @@ export function readHost(
     localtime: readLocaltime(observer),
     ...readCgroups(observer, settings),
     terminal: readTerminal(observer, request, settings),
+    covered: settings.unshare.pid || settings.unshare.net ? readCovered(observer) : [],
     files: readFiles(observer, request, options),
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer) : noLimits,
@@ -61,6 +62,17 @@ function readCgroups(observer: Observer, settings: Settings): Pick<HostFacts, 'c
   const cgroup = settings.hooks.includes('10-cgroups') ? (observer.readFile('/proc/self/cgroup') ?? '') : '';
   const mounts = cgroup === '' ? '' : (observer.readFile('/proc/self/mountinfo') ?? '');
   return { cgroup, cgroupMounts: mounts.match(/^.* - cgroup2? .*$/gm)?.join('\n') ?? '' };
+}
+
+/**
+ * Mounts below /proc and /sys by which a surrounding container hides a part of them. A kernel then refuses new ones to a user
+ * namespace (mount_too_revealing in fs/namespace.c), except where the directory below is always empty, made to be mounted on.
+ */
+export function readCovered(observer: Observer): Bytes[] {
+  const points = (observer.readFile('/proc/self/mountinfo') ?? '').split('\n').map((line) => line.split(' ')[4] ?? '');
+  const madeForMounts =
+    /^\/(proc\/(sys\/fs\/binfmt_misc|fs\/(nfsd|xfs))|sys\/(kernel\/(debug|tracing|security|config)|fs\/(bpf|cgroup|fuse\/connections|pstore|resctrl|selinux|smackfs)|firmware\/efi\/efivars))(\/|$)/;
+  return points.filter((point) => /^\/(proc|sys)\/./.test(point) && !madeForMounts.test(point));
 }
 
 function readTerminal(observer: Observer, request: Request, settings: Settings): Bytes {

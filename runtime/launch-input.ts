@@ -34,6 +34,8 @@ export interface HostFacts {
   readonly cgroupMounts: Bytes;
   /** The terminal that is the caller's stdin; '' where there is none or the hook devices has nothing to do. */
   readonly terminal: Bytes;
+  /** Where the host's own /proc and /sys are covered, as a container runtime does; looked at only for a process or network namespace. */
+  readonly covered: readonly Bytes[];
   /** The scripts and files that options name, by the path as given. */
   readonly files: Readonly<Record<Bytes, Bytes>>;
   readonly memoryAvailableBytes: number;

@@ -3,7 +3,7 @@ import { type Bytes, fromText, toText } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import { Failure } from './failure.ts';
 
-/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings; upper case: may be null. */
+/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings; upper case: may be null; with ?: may be missing. */
 const shapes = {
   provenance: { bundler: 's', source: 's', createdSeconds: 'n' },
   image: {
@@ -28,7 +28,7 @@ const shapes = {
     shell: 'b',
     debian: 'b',
   },
-  config: { entrypoint: 'l', cmd: 'l', env: 'l', workdir: 's', user: 's' },
+  config: { entrypoint: 'l', cmd: 'l', env: 'l', workdir: 's', user: 's', stopSignal: 's?' },
   options: { target: 's', env: 'l', rc: 'S', entrypoint: 'L' },
 } as const;
 const optional = ['image', 'rootfs', 'config'];
@@ -54,6 +54,7 @@ export function readManifest(section: Bytes): Manifest {
 }
 
 function fits(value: unknown, letter: string): boolean {
+  if (letter.endsWith('?')) return value === undefined || fits(value, letter.slice(0, -1));
   if (value === null) return letter === letter.toUpperCase();
   switch (letter.toLowerCase()) {
     case 's':

@@ -26,6 +26,10 @@ const configMounts = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/etc/m
   .map((path) => `${path} ${path} none x-create=file,bind,ro,nosuid,nodev,noexec,private,nofail,silent`)
   .join('\n');
 
+/** A process or network namespace has a view of its own, mounted over the host's; a host that refuses it keeps its own in sight. */
+const ownProc = 'proc /proc proc x-create=dir,rw,nosuid,nodev,noexec,private,nofail 0 -1';
+const ownSys = 'sysfs /sys sysfs x-create=dir,ro,nosuid,nodev,noexec,private,nofail 0 -1';
+
 type MountOp = Extract<Op, { op: 'mount' }>;
 
 /** A mount, and who asked for it. */
@@ -69,7 +73,27 @@ export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = [
     // An image's symlink to a file that only its own init would make must not hide the host's configuration.
     shown.push(...showMountpoint(op, kind, from === 'config'));
   }
+  early.push(...planOwnViews(input));
   return { early, late, shown };
+}
+
+/** What can be mounted only by who owns the namespace; where the host covers parts of the old one, the kernel refuses a new one. */
+function planOwnViews({ settings, host, request }: LaunchInput): Op[] {
+  const views: Op[] = [];
+  for (const [wanted, text, place] of [
+    [settings.unshare.pid, ownProc, '/proc'],
+    [settings.unshare.net, ownSys, '/sys'],
+  ] as const) {
+    if (!wanted) continue;
+    const cover = host.covered.find((path) => path.startsWith(`${place}/`));
+    if (cover === undefined) {
+      views.push(...parseFstab(text, 'the system mounts').map((entry) => toMountOp(entry, request.cwd)));
+    } else {
+      const what = `bundler: this host covers ${cover}, so ${place} keeps showing the host's view\n`;
+      views.push({ op: 'warn', text: what });
+    }
+  }
+  return views;
 }
 
 /** The mountpoint in the root itself; below /proc, /sys and /dev it is in the host's file systems. replaces: what the image has there. */

@@ -46,6 +46,12 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'workdir', argument: 'DIR', text: 'Start the command in DIR inside the container' },
   { long: 'root', short: 'r', text: 'Ask to be remapped to root inside the container' },
   { long: 'rw', short: 'w', text: 'Make the container root filesystem writable' },
+  { long: 'user', argument: 'USER[:GROUP]', text: "Be that user inside: a name of the image's, or a number" },
+  { long: 'pid', text: 'Run the container in a new PID namespace' },
+  { long: 'init', text: 'Run a small init as its process 1, which reaps and passes signals on (implies --pid)' },
+  { long: 'net', text: 'Run the container in a new network namespace (loopback only)' },
+  { long: 'ipc', text: 'Run the container in a new IPC namespace, with a minimal /dev' },
+  { long: 'uts', text: 'Run the container in a new UTS namespace (its own host name)' },
   {
     long: 'overlay',
     argument: 'DIR',
@@ -62,12 +68,6 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'version', text: 'Display the version and exit' },
   { long: 'help', short: 'h', text: 'Display this help and exit' },
   { long: 'conf', short: 'c', argument: 'SCRIPT', text: 'Configuration script', later: true },
-  { long: 'user', argument: 'USER', text: 'User inside the container', later: true },
-  { long: 'pid', text: 'Own process namespace', later: true },
-  { long: 'net', text: 'Own network namespace', later: true },
-  { long: 'ipc', text: 'Own IPC namespace', later: true },
-  { long: 'uts', text: 'Own host name', later: true },
-  { long: 'init', text: 'A small init as process 1', later: true },
   { long: 'gpus', argument: 'LIST', text: 'GPUs to show', later: true },
 ];
 
@@ -89,6 +89,14 @@ export interface Options {
   readonly root: boolean;
   readonly rw: boolean;
   readonly overlay: Bytes | null;
+  /** USER[:GROUP]. */
+  readonly user: Bytes | null;
+  /** Namespaces of its own; with an init as process 1. */
+  readonly pid: boolean;
+  readonly init: boolean;
+  readonly net: boolean;
+  readonly ipc: boolean;
+  readonly uts: boolean;
   readonly dryRun: boolean;
   readonly command: readonly Bytes[];
 }
@@ -157,6 +165,7 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
   for (const other of ['keep', 'extract', 'target']) {
     if (has('overlay') && has(other)) throw new UsageFailure(`--overlay and --${other} exclude each other`);
   }
+  if (has('root') && has('user')) throw new UsageFailure('--root and --user exclude each other');
   const workdir = lastOf('workdir');
   if (workdir !== null && !workdir.startsWith('/')) {
     throw new UsageFailure(`--workdir ${printable(workdir)}: not an absolute path`);
@@ -178,6 +187,12 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     root: has('root'),
     rw: has('rw'),
     overlay: lastOf('overlay'),
+    user: lastOf('user'),
+    pid: has('pid') || has('init'),
+    init: has('init'),
+    net: has('net'),
+    ipc: has('ipc'),
+    uts: has('uts'),
     dryRun: has('dry-run'),
     command,
   };

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
-import { entryKinds, type Op, rootDrivers, rootFlags, unshareFlags } from '../src/format/plan.ts';
+import { entryKinds, type Op, rootDrivers, rootFlags } from '../src/format/plan.ts';
 import { planCommand } from './command.ts';
 import { collectEnvironment, planEnvironment, variable } from './environment.ts';
 import { Failure } from './failure.ts';
 import { runHooks } from './hooks/index.ts';
 import { planShadow } from './hooks/shadow.ts';
+import { type Identity, planIdentity } from './identity.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
 import type { Layer } from './layer.ts';
 import { isInTmpfs, planMounts } from './mounts.ts';
+import { planNamespaces, planOtherNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 
 /** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
@@ -20,6 +22,7 @@ export function planLaunch(input: LaunchInput): Launch {
   }
   const shadow = planShadow(input);
   if ('ask' in shadow) return shadow;
+  const identity = planIdentity(input);
   const kept = isKept(payload);
   const collected = collectEnvironment(input);
   const hooks = runHooks({ input, shadow, environ: collected, kept });
@@ -38,7 +41,7 @@ export function planLaunch(input: LaunchInput): Launch {
     plan: [
       ...shadow.warnings.map((text): Op => ({ op: 'warn', text })),
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
-      ...rootOps(input, payload),
+      ...rootOps(input, identity, payload),
       ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
       // Over our files, so that a layer that stays keeps only what the command writes.
       ...(payload.driver === 'extract' ? overlayOps(payload.layer) : []),
@@ -50,41 +53,23 @@ export function planLaunch(input: LaunchInput): Launch {
       ...(payload.driver === 'fuse' || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
       { op: 'pivot' },
       command.cwd,
-      { op: 'noNewPrivs' },
-      // enroot leaves a mapped root its (namespaced) capabilities, so that package managers work.
-      ...(insideIds(input).uid === 0 ? [] : [{ op: 'dropCaps' } as const]),
+      ...planPrivileges(input, identity, payload.driver !== 'kernel'),
       { op: 'env', vars: environment },
       { op: 'exec', argv: command.argv, search: variable(environment, 'PATH') },
     ],
   };
 }
 
-function insideIds({ request, settings }: LaunchInput): { uid: number; gid: number } {
-  return settings.root ? { uid: 0, gid: 0 } : { uid: request.euid, gid: request.egid };
-}
-
 /** Everything from the payload to a mounted root. The server and the janitor start before the namespaces exist. */
-function rootOps(input: LaunchInput, payload: Payload): Op[] {
-  const { request, settings } = input;
-  const inside = insideIds(input);
+function rootOps(input: LaunchInput, identity: Identity, payload: Payload): Op[] {
+  const { uid, gid } = identity;
   const { offset, sizeBytes } = payloadSection(input);
-  const userns: Op = {
-    op: 'userns',
-    insideUid: inside.uid,
-    insideGid: inside.gid,
-    outsideUid: request.euid,
-    outsideGid: request.egid,
-  };
-  // As enroot, which does so where the kernel has control groups.
-  const cgroup = settings.hooks.includes('10-cgroups') && input.host.cgroup !== '' ? unshareFlags.cgroup : 0;
-  const unshare: Op = { op: 'unshare', flags: unshareFlags.mount | cgroup };
   switch (payload.driver) {
     case 'fuse':
       return [
         ...layerOps(input, payload.layer),
-        { op: 'serve', file: '', offset, sizeBytes, ...inside, threads: 0, cacheBytes: 0 },
-        userns,
-        unshare,
+        { op: 'serve', file: '', offset, sizeBytes, uid, gid, threads: 0, cacheBytes: 0 },
+        ...planNamespaces(input, identity),
         { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },
         ...overlayOps(payload.layer),
       ];
@@ -92,16 +77,14 @@ function rootOps(input: LaunchInput, payload: Payload): Op[] {
       return [
         ...layerOps(input, payload.layer),
         extractOp(input, payload),
-        userns,
-        unshare,
+        ...planNamespaces(input, identity),
         { op: 'root', driver: rootDrivers.directory, file: '', offset, sizeBytes, flags: 0 },
       ];
     case 'kernel':
-      if (settings.root && request.euid !== 0) throw new Failure('BUNDLER_DRIVER=kernel needs root');
       return [
-        unshare,
+        ...planOtherNamespaces(input),
         { op: 'root', driver: rootDrivers.loop, file: '', offset, sizeBytes, flags: rootFlags.readonly },
-        ...overlayOps({ in: 'memory', sizeBytes: settings.layerSizeBytes }),
+        ...overlayOps({ in: 'memory', sizeBytes: input.settings.layerSizeBytes }),
       ];
   }
 }

@@ -20,8 +20,10 @@ export interface Settings {
   readonly loginShell: boolean;
   /** ENROOT_ALLOW_SUPERUSER: root stays the real root inside. */
   readonly allowSuperuser: boolean;
-  /** ENROOT_UNSHARE_PID, _NET, _IPC, _UTS. */
+  /** --pid, --net, --ipc, --uts; ENROOT_UNSHARE_PID and so on. */
   readonly unshare: { readonly pid: boolean; readonly net: boolean; readonly ipc: boolean; readonly uts: boolean };
+  /** --init: process 1 of a process namespace is ours. */
+  readonly init: boolean;
   /** ENROOT_MOUNT_HOME: the hook 10-home. */
   readonly mountHome: boolean;
   /** ENROOT_RESTRICT_DEV: the hook 10-devices. */
@@ -94,11 +96,12 @@ export function readSettings(sources: SettingSources, options: Options): Setting
     loginShell: isOn('ENROOT_LOGIN_SHELL'),
     allowSuperuser: isOn('ENROOT_ALLOW_SUPERUSER'),
     unshare: {
-      pid: isOn('ENROOT_UNSHARE_PID'),
-      net: isOn('ENROOT_UNSHARE_NET'),
-      ipc: isOn('ENROOT_UNSHARE_IPC'),
-      uts: isOn('ENROOT_UNSHARE_UTS'),
+      pid: options.pid || isOn('ENROOT_UNSHARE_PID'),
+      net: options.net || isOn('ENROOT_UNSHARE_NET'),
+      ipc: options.ipc || isOn('ENROOT_UNSHARE_IPC'),
+      uts: options.uts || isOn('ENROOT_UNSHARE_UTS'),
     },
+    init: options.init,
     mountHome: isOn('ENROOT_MOUNT_HOME'),
     restrictDev: isOn('ENROOT_RESTRICT_DEV'),
     builtins: sources.builtins,

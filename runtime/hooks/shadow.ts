@@ -2,6 +2,7 @@
 import type { Bytes } from '../../src/format/bytes.ts';
 import type { Account } from '../environment.ts';
 import { patienceMs, readEnded, runQuestion } from '../host-program.ts';
+import { type Identity, planIdentity } from '../identity.ts';
 import type { LaunchInput, Shown } from '../launch-input.ts';
 import type { BuiltInHook } from './hook.ts';
 
@@ -37,34 +38,39 @@ interface User {
  */
 export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonly string[] } {
   const { manifest, request, settings, host } = input;
-  const { euid, egid } = request;
+  const identity = planIdentity(input);
+  // Who comes as root still finds himself in the list, as with enroot.
+  const isRoot = identity.uid === 0 && (settings.root || request.euid !== 0);
   const lines = findLines(input);
   if ('ask' in lines) return lines;
   const passwd = manifest.rootfs?.passwd ?? '';
-  const user = findUser(input, lines.passwd);
-  const shell = pickShell(input, user.shell);
-  const group = findGroup(input, lines.group, user.name);
+  const caller = findUser(input, lines.passwd);
+  const user = findAccount(passwd, identity, caller);
+  const shell = user === caller || user.shell === '' ? pickShell(input, caller.shell) : user.shell;
+  const [uid, gid] = isRoot ? [request.euid, request.egid] : [identity.uid, identity.gid];
+  const group =
+    identity.account?.group || (gid === request.egid ? findGroup(input, lines.group, caller.name) : `g${gid}`);
   const passwdText = mergeLines(
     [
       `root:x:0:0:root:/root:${shell}`,
       `nobody:x:${host.overflowUid}:${host.overflowGid}:nobody:/:/sbin/nologin`,
-      `${user.name}:x:${euid}:${egid}:${user.gecos}:${user.home}:${shell}`,
+      `${user.name}:x:${uid}:${gid}:${user.gecos}:${user.home}:${shell}`,
     ],
     passwd,
   );
   const groupText = mergeLines(
-    ['root:x:0:', `nogroup:x:${host.overflowGid}:`, `${group}:x:${egid}:`],
+    ['root:x:0:', `nogroup:x:${host.overflowGid}:`, `${group}:x:${gid}:`],
     manifest.rootfs?.group ?? '',
   );
   const shown: Shown[] = [
     { kind: 'file', path: '/etc/passwd', mode: 0o644, data: passwdText },
     { kind: 'file', path: '/etc/group', mode: 0o644, data: groupText },
   ];
-  const home = settings.root ? '/root' : user.home;
+  const home = isRoot ? '/root' : user.home;
   const makesHome = readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no' && canBeHome(home);
   return {
-    account: { name: settings.root ? 'root' : user.name, home, shell, loginName: user.name },
-    hostHome: user.home,
+    account: { name: isRoot ? 'root' : user.name, home, shell, loginName: user.name },
+    hostHome: caller.home,
     shown,
     home: makesHome ? { kind: 'dir', path: home, mode: 0o700, data: '' } : null,
     warnings: lines.warnings,
@@ -127,6 +133,14 @@ function findLines({ request, host }: LaunchInput): Lines | { readonly ask: read
   }
   const [passwd = '', group = ''] = found;
   return { passwd, group, warnings };
+}
+
+/** The image's account that was chosen; a mere number keeps the caller's name and home, unless the name is somebody else's there. */
+function findAccount(passwd: Bytes, { uid, account }: Identity, caller: User): User {
+  if (account === null) return caller;
+  if (account.name !== '') return { ...account, home: isField(account.home) ? account.home : '/' };
+  const isTaken = passwd.split('\n').some((line) => line.startsWith(`${caller.name}:`));
+  return { ...caller, name: isTaken || caller.name === 'root' ? `u${uid}` : caller.name, shell: '' };
 }
 
 /** The caller's entry in the host's databases; where there is none the environment speaks for him. */

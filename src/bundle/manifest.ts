@@ -37,7 +37,16 @@ const schema = z.object({
       debian: z.boolean(),
     }),
   ),
-  config: z.optional(z.object({ entrypoint: texts, cmd: texts, env: texts, workdir: z.string(), user: z.string() })),
+  config: z.optional(
+    z.object({
+      entrypoint: texts,
+      cmd: texts,
+      env: texts,
+      workdir: z.string(),
+      user: z.string(),
+      stopSignal: z.optional(z.string()),
+    }),
+  ),
   options: z.object({
     target: z.string(),
     env: texts,

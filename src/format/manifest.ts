@@ -53,6 +53,8 @@ export interface ImageConfig {
   readonly env: readonly string[];
   readonly workdir: string;
   readonly user: string;
+  /** The signal that asks it to end; absent: SIGTERM. */
+  readonly stopSignal?: string;
 }
 
 export interface BuildOptions {

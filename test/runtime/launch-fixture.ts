@@ -113,6 +113,7 @@ const host: HostFacts = {
   cgroup: '',
   cgroupMounts: '',
   terminal: '',
+  covered: [],
   files: {},
   memoryAvailableBytes: 8e9,
   limits: {
