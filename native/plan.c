@@ -11,6 +11,11 @@ static const struct { enum plan_code code; const char *name, *fields; } op_table
 #undef X
 };
 
+bool plan_resumes(const struct plan *plan)
+{
+	return plan->count > 0 && plan->op[plan->count - 1].code == OP_RESUME;
+}
+
 struct cursor { const char *data; size_t size, at; };
 
 static int take_u32(struct cursor *cursor, uint32_t *value)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The launch plan: the C mirror of src/format/plan.ts (a test compares the two tables). docs/plan.md tells the wire.
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "fault.h"
@@ -32,6 +33,9 @@
 	X(OP_EXEC, 20, "exec", "vs") \
 	X(OP_EXIT, 21, "exit", "wbb") \
 	X(OP_WARN, 22, "warn", "b") \
+	X(OP_STAGE, 30, "stage", "swb") \
+	X(OP_HOOK, 31, "hook", "svvvss") \
+	X(OP_RESUME, 32, "resume", "v") \
 	X(OP_SECCOMP, 35, "seccomp", "w") \
 	X(OP_SUPERVISE, 37, "supervise", "ww") \
 	X(OP_INIT, 38, "init", "") \
@@ -80,8 +84,19 @@ struct plan {
 int plan_decode(struct plan *plan, const void *data, size_t size, struct fault *why);
 void plan_free(struct plan *plan);
 
-// Something to finish in the last moment before the process becomes the command: what could not be waited for earlier without losing time.
-struct plan_end { void (*finish)(void *arg); void *arg; };
+// Does it end with `resume`? Then the planner is needed once more.
+bool plan_resumes(const struct plan *plan);
+
+struct buffer;
+
+// Who gave the plan. finish: what is to be done in the last moment before the process becomes the command, because it could not be waited for earlier
+// without losing time. resume: sends these facts and gets the rest of the plan, which stays valid; 1: there is none but an exit status, in *status,
+// and what there was to print is printed; -1: why.
+struct plan_end {
+	void (*finish)(void *arg);
+	int (*resume)(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why);
+	void *arg;
+};
 
 // Obeys a plan. exe_fd: an open descriptor of the running executable (CLOEXEC); end: may be NULL.
 // Returns only for `exit` (its status); otherwise the process has become the command, or died with 125, 126 or 127 after a message.

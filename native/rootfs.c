@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The root filesystem: a base directory of the host, an optional staging tmpfs over it, the root in there, and the pivot.
 #include "rootfs.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,27 @@ static const char *const bases[] = {
 	"/tmp", "/run", "/var/tmp", "/mnt", "/srv", "/opt", "/home", "/usr", "/etc", "/var", "/sys", "/dev/shm", "/proc/fs", "/proc/irq",
 };
 
+// Where nothing is missed: most hosts have an empty one, and nobody looks for a file in the last two.
+static const char *const spare_bases[] = {"/mnt", "/srv", "/media", "/opt", "/proc/fs", "/proc/irq"};
+enum { SPARE_FULL = 4 };   // from here on also with something in it
+
+static bool is_empty(int directory)
+{
+	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	bool empty = list;
+
+	if (!list) {
+		close_fd(&fd);
+		return false;
+	}
+	while (empty && (entry = readdir(list)))
+		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+	closedir(list);
+	return empty;
+}
+
 static int open_base(struct rootfs *rootfs, const char *path)
 {
 	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -30,12 +52,14 @@ static int open_base(struct rootfs *rootfs, const char *path)
 // The first directory that is there; `from` goes on after a base that could not be mounted on.
 static int next_base(struct rootfs *rootfs, size_t *from)
 {
-	size_t count = sizeof bases / sizeof bases[0];
+	size_t spares = rootfs->spare ? sizeof spare_bases / sizeof spare_bases[0] : 0, count = spares + sizeof bases / sizeof bases[0];
 
 	while (*from < count) {
-		int fd = open_base(rootfs, bases[(*from)++]);
-		if (fd >= 0)
+		size_t at = (*from)++;
+		int fd = open_base(rootfs, at < spares ? spare_bases[at] : bases[at - spares]);
+		if (fd >= 0 && (at >= spares || at >= SPARE_FULL || is_empty(fd)))
 			return fd;
+		close_fd(&fd);
 	}
 	errno = ENOENT;
 	return -1;

@@ -12,6 +12,7 @@ struct rootfs {
 	const char *base;  // the host's directory that is covered by the staging tmpfs, or by the root itself
 	struct { dev_t dev; ino_t ino; } above[8];   // the base and the directories above it
 	unsigned above_count;
+	bool spare;        // hooks still look at the host: cover a directory that shows nothing anyway
 	bool keep_staging; // leave the staging tmpfs below the root for as long as the mount namespace lives (extraction.h)
 	unsigned injected; // private files made so far
 };

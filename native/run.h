@@ -33,6 +33,7 @@ struct run {
 	int cwd;
 	int line;                           // to the supervisor; -1: none
 	char **env;
+	struct plan rest;                   // what followed a `resume`
 };
 
 bool run_has_op(const struct run *run, enum plan_code code);
@@ -45,3 +46,5 @@ int run_layer(struct run *run, const struct plan_op *op, struct fault *why);
 int run_open_sources(struct run *run, struct fault *why);
 int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why);
 int run_overlay(struct run *run, struct fault *why);
+// Goes on with the rest of the plan, which becomes run->plan. 1: there is no rest, but an exit status.
+int run_resume(struct run *run, const struct plan_op *op, int *status, struct fault *why);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "entries.h"
 #include "exec.h"
+#include "hook.h"
 #include "run.h"
 #include "seccomp_filter.h"
 #include "supervise.h"
@@ -71,6 +72,8 @@ static int set_cwd(struct run *run, const struct plan_op *op, struct fault *why)
 
 static int pivot(struct run *run, struct fault *why)
 {
+	if (run->rootfs.staging >= 0)
+		hook_forget(&run->rootfs);
 	if (rootfs_pivot(&run->rootfs, why) < 0)
 		return -1;
 	if (run->cwd >= 0 && fchdir(run->cwd) < 0)
@@ -232,6 +235,13 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_WARN:
 		print_warning(&field[0]);
 		return 0;
+	case OP_STAGE:
+		return require_root(run, op, why) < 0 ? -1
+			: entry_file(run->rootfs.staging, field[0].data, (mode_t)field[1].number, field[2].data, field[2].size, why);
+	case OP_HOOK:
+		return require_root(run, op, why) < 0 ? -1 : hook_run(&run->rootfs, op, run->umask, why);
+	case OP_RESUME:
+		return 0;
 	case OP_SECCOMP:
 		return seccomp_install((unsigned)field[0].number, why);
 	case OP_SUPERVISE:
@@ -254,6 +264,18 @@ static void sweep(void)
 	free(dirs);
 }
 
+// The end of a plan that starts nothing.
+static int finish(struct run *run, int status)
+{
+	restore_process(run);
+	free(run->entry);
+	free(run->mounts);
+	free(run->extraction.path);
+	free(run->layer.path);
+	plan_free(&run->rest);
+	return status;
+}
+
 int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 {
 	static char *no_env[] = {NULL};
@@ -271,19 +293,22 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	run.parent = getppid();
 	prctl(PR_GET_PDEATHSIG, &run.parent_death_signal, 0, 0, 0);
 	run.umask = umask(0);
-	for (size_t i = 0; i < plan->count; i++) {
-		const struct plan_op *op = &plan->op[i];
+	for (size_t i = 0; i < run.plan->count; i++) {
+		const struct plan_op *op = &run.plan->op[i];
 		if (obey(&run, i, &why) < 0)
 			fault_die(&why, EXIT_OWN_FAILURE);
 		if (op->code == OP_EXIT) {
-			restore_process(&run);
 			print_bytes(STDOUT_FILENO, &op->field[1]);
 			print_bytes(STDERR_FILENO, &op->field[2]);
-			free(run.entry);
-			free(run.mounts);
-			free(run.extraction.path);
-			free(run.layer.path);
-			return (int)op->field[0].number;
+			return finish(&run, (int)op->field[0].number);
+		}
+		if (op->code == OP_RESUME) {
+			int status = 0, end_of_plan = run_resume(&run, op, &status, &why);
+			if (end_of_plan < 0)
+				fault_die(&why, EXIT_OWN_FAILURE);
+			if (end_of_plan)
+				return finish(&run, status);
+			i = (size_t)-1;
 		}
 	}
 	die(0, "obey the launch plan: it has neither exec nor exit");

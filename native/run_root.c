@@ -122,6 +122,7 @@ static int open_overlay_sources(struct run *run, const struct plan_op *op, struc
 
 int run_open_sources(struct run *run, struct fault *why)
 {
+	run->rootfs.spare = run->rootfs.spare || run_has_op(run, OP_HOOK);
 	if (run_has_op(run, OP_ROOT) && rootfs_choose_base(&run->rootfs, why) < 0)
 		return -1;
 	for (size_t i = 0; i < run->plan->count; i++) {
@@ -155,8 +156,8 @@ static int hand_over(struct run *run, int *control, struct fault *why)
 static int stage(struct run *run, struct fault *why)
 {
 	uint64_t size = 0;
-	bool in_tmpfs = false;
-	bool needed = run->in_memory || run->extraction.control >= 0 || run->layer.control >= 0 || run_has_op(run, OP_INJECT);
+	bool in_tmpfs = false, hooks = run_has_op(run, OP_HOOK) || run_has_op(run, OP_STAGE);
+	bool needed = run->in_memory || run->extraction.control >= 0 || run->layer.control >= 0 || run_has_op(run, OP_INJECT) || hooks;
 
 	for (size_t i = 0; i < run->plan->count; i++) {
 		if (run->plan->op[i].code == OP_OVERLAY && run->plan->op[i].field[0].size == 0 && !run->layer.path) {
@@ -168,7 +169,7 @@ static int stage(struct run *run, struct fault *why)
 		return 0;
 	if (rootfs_stage(&run->rootfs, size, why) < 0) {
 		// only the keepers of what is on disk can do without
-		if (run->in_memory || in_tmpfs || run_has_op(run, OP_INJECT))
+		if (run->in_memory || in_tmpfs || hooks || run_has_op(run, OP_INJECT))
 			return -1;
 	}
 	return hand_over(run, &run->extraction.control, why);

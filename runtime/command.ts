@@ -15,17 +15,21 @@ export interface Command {
 const rcPath = '/etc/rc';
 
 /**
- * The first that there is: --rc; --entrypoint; the script or entry point given to `make`; the image's /etc/rc when the image
+ * The first that there is: --rc; --entrypoint; rc() of the --conf script; the script or entry point given to `make`; the image's /etc/rc when the image
  * has a shell; its ENTRYPOINT with CMD, or with the user's arguments in CMD's place; the arguments; a shell. Programs are
  * executed directly, as docker does: nothing but a script goes through a shell.
  */
 export function planCommand(input: LaunchInput, account: Account, environment: readonly Bytes[]): Command {
-  const { manifest, options, host, settings } = input;
+  const { manifest, options, host, settings, resumed } = input;
   const { rootfs, config } = manifest;
   const args = options.command;
   const shell = variable(environment, 'SHELL') || '/bin/sh';
   const given =
-    options.rc !== null ? (host.files[options.rc] ?? '') : options.entrypoint === null ? manifest.options.rc : null;
+    options.rc !== null
+      ? (host.files[options.rc] ?? '')
+      : options.entrypoint === null
+        ? (resumed?.conf?.rc ?? manifest.options.rc)
+        : null;
   const entrypoint = options.entrypoint !== null ? [options.entrypoint].filter(Boolean) : manifest.options.entrypoint;
   const home: Op = { op: 'cwd', path: variable(environment, 'HOME') || account.home, flags: cwdFlags.optional };
   const asked = askedDirectory(options.workdir, settings.rw);

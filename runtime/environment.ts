@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
-import { substitute } from './expand.ts';
+import { filesOf } from './configuration.ts';
+import { type Lookup, substitute } from './expand.ts';
 import { Failure } from './failure.ts';
 import { readLoginDefs } from './hooks/shadow.ts';
 import { planIdentity } from './identity.ts';
 import type { LaunchInput } from './launch-input.ts';
+import { fileVariables } from './mounts.ts';
 import { isVariable, printable } from './options.ts';
-
-type Variables = Readonly<Record<string, Bytes>>;
 
 /** What a login would set, for variables that nothing else sets. */
 export interface Account {
@@ -20,45 +20,49 @@ export interface Account {
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/**
- * The container's environment before the hooks. Clean as enroot's; from weak to strong: the caller's with --keep-env, the image's,
- * TERM, `make --env`, --env-file, --env.
- */
+/** The container's environment before the hooks. */
 export function collectEnvironment(input: LaunchInput): Map<string, Bytes> {
-  const { manifest, request, options, host } = input;
-  const { env } = request;
-  const vars = new Map<string, Bytes>();
-  const set = (item: Bytes) => {
-    const at = item.indexOf('=');
-    if (at < 0) setFromCaller(item);
-    else if (!item.startsWith('ENROOT_')) vars.set(item.slice(0, at), item.slice(at + 1));
-  };
-  const setFromCaller = (name: Bytes) => {
-    const value = env[name];
-    if (value !== undefined) set(`${name}=${value}`);
-  };
-  if (options.keepEnv) for (const name of Object.keys(env)) if (!name.startsWith('BUNDLER_')) setFromCaller(name);
-  const text = manifest.rootfs?.environment ?? '';
-  const image = text === '' ? (manifest.config?.env ?? []).filter(isVariable) : parseEnvironment(text, env);
-  for (const item of image) set(item);
-  setFromCaller('TERM');
-  for (const item of manifest.options.env) set(item);
-  for (const path of options.envFiles) {
-    for (const item of parseEnvFile(host.files[path] ?? '', path)) set(item);
-  }
-  for (const item of options.env) set(item);
-  return vars;
+  const { base, asked } = givenEnvironment(input);
+  return toMap([...base, ...asked]);
 }
 
-/** The command's environment, `K=V` each: what was collected, then what hooks add; HOME, USER, LOGNAME, SHELL and PATH where they are still missing. */
+/**
+ * What the container is given, `K=V` each, before and after what environ() of a --conf script prints. Clean as enroot's; from weak
+ * to strong: the caller's with --keep-env, the image's, TERM, environ.d; `make --env`, --env-file, --env.
+ */
+export function givenEnvironment(input: LaunchInput): { base: Bytes[]; asked: Bytes[] } {
+  const { manifest, request, options, host, settings, configuration } = input;
+  const { env } = request;
+  const lookUp = fileVariables(input);
+  const full = (item: Bytes): Bytes[] => {
+    if (item.startsWith('ENROOT_')) return [];
+    if (item.includes('=')) return [item];
+    return env[item] === undefined ? [] : [`${item}=${env[item]}`];
+  };
+  const kept = options.keepEnv ? Object.keys(env).filter((name) => !name.startsWith('BUNDLER_')) : [];
+  const text = manifest.rootfs?.environment ?? '';
+  const image = text === '' ? (manifest.config?.env ?? []).filter(isVariable) : parseEnvironment(text, lookUp);
+  const terminal = settings.builtins['10-terminal'] === 'off' ? [] : ['TERM'];
+  const site = filesOf(configuration, 'environ.d').flatMap(({ content }) => parseEnvironment(content, lookUp));
+  const files = options.envFiles.flatMap((path) => parseEnvFile(host.files[path] ?? '', path));
+  return {
+    base: [...kept, ...image, ...terminal, ...site].flatMap(full),
+    asked: [...manifest.options.env, ...files, ...options.env].flatMap(full),
+  };
+}
+
+/**
+ * The command's environment, `K=V` each: what was collected, then what built-in hooks add, or what hooks of the host made of both; HOME,
+ * USER, LOGNAME, SHELL and PATH where they are still missing.
+ */
 export function planEnvironment(
   input: LaunchInput,
   account: Account,
   collected: ReadonlyMap<string, Bytes>,
   added: readonly Bytes[],
 ): Bytes[] {
-  const vars = new Map(collected);
-  for (const item of added) vars.set(item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1));
+  const vars = input.resumed === null ? new Map(collected) : toMap(afterHooks(input, added, input.resumed.environ));
+  if (input.resumed === null) for (const [name, value] of toMap(added)) vars.set(name, value);
   const fallback = (name: string, value: Bytes) => {
     if (!vars.has(name)) vars.set(name, value);
   };
@@ -70,14 +74,35 @@ export function planEnvironment(
   return [...vars].map(([name, value]) => `${name}=${value}`);
 }
 
+/**
+ * The variables of the file as the hooks of the host left it. A line of ours is taken as it was given, whatever quotes it has; what
+ * does not fit on a line was never in the file, and holds.
+ */
+function afterHooks(input: LaunchInput, added: readonly Bytes[], text: Bytes): Bytes[] {
+  const list = ({ base, asked }: { base: Bytes[]; asked: Bytes[] }) => [...base, ...asked, ...added];
+  const given = list(givenEnvironment(input));
+  // The file was written before the --conf script could export variables that lines of ours refer to.
+  const written = list(givenEnvironment({ ...input, resumed: null }));
+  const ours = new Map(written.map((line, index) => [line, given[index] ?? line]));
+  const lines = text.split('\n').flatMap((line) => {
+    const own = ours.get(line);
+    return own === undefined ? parseEnvironment(line, () => undefined, false) : [own];
+  });
+  return [...given.filter((item) => item.includes('\n')), ...lines.filter((item) => !item.startsWith('ENROOT_'))];
+}
+
+function toMap(items: readonly Bytes[]): Map<string, Bytes> {
+  return new Map(items.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]));
+}
+
 /** The value of a variable in the list that planEnvironment makes. */
 export function variable(vars: readonly Bytes[], name: string): Bytes {
   return vars.find((item) => item.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
 }
 
-/** /etc/environment as enroot reads it: `${V}` from the caller, comments and other lines left out, one pair of quotes removed. */
-export function parseEnvironment(text: Bytes, env: Variables): Bytes[] {
-  return substitute(text, env)
+/** /etc/environment as enroot reads it: `${V}` filled in, comments and other lines left out, one pair of quotes removed. fill: substitute at all. */
+export function parseEnvironment(text: Bytes, lookUp: Lookup, fill = true): Bytes[] {
+  return (fill ? substitute(text, lookUp) : text)
     .split('\n')
     .map((line) => line.replace(/^[ \t\r\f\v]+/, ''))
     .filter((line) => /^[A-Za-z_][A-Za-z0-9_]*=/.test(line))

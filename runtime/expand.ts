@@ -2,13 +2,12 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import { Failure } from './failure.ts';
 
-type Variables = Readonly<Record<string, Bytes>>;
 /** The value of a variable, undefined when it is unset. */
 export type Lookup = (name: string) => Bytes | undefined;
 
-/** Replaces every `${NAME}` by the caller's variable, '' when it is unset, as enroot does in fstab and environment files. */
-export function substitute(text: Bytes, env: Variables): Bytes {
-  return text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_all, name: string) => env[name] ?? '');
+/** Replaces every `${NAME}` by the variable, '' when it is unset, as enroot does in fstab and environment files. */
+export function substitute(text: Bytes, lookUp: Lookup): Bytes {
+  return text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_all, name: string) => lookUp(name) ?? '');
 }
 
 /**

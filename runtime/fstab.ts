@@ -14,6 +14,9 @@ export interface FstabEntry {
   readonly pass: number;
 }
 
+/** Stands in a source for the container's root, which has no path that the planner knows: `${ENROOT_ROOTFS}/usr`. No variable holds a NUL. */
+export const rootMark = '\0';
+
 const MS = {
   RDONLY: 1,
   NOSUID: 2,
@@ -181,24 +184,33 @@ export function toMountOp(entry: FstabEntry, cwd: Bytes): Extract<Op, { op: 'mou
     else if (ours.has(option)) options |= ours.get(option) ?? 0;
     else if (!option.startsWith('x-')) data.push(option);
   }
+  const source = sourcePath(entry, cwd);
+  const inside = source.startsWith(rootMark);
+  const target = entry.target.replace(rootMark, '');
+  if ([target, entry.type, ...data].some((text) => text.includes(rootMark))) {
+    throw new Failure(
+      `cannot mount on ${target}: \${ENROOT_ROOTFS} may only begin the source or the target of a mount`,
+    );
+  }
   return {
     op: 'mount',
-    source: sourcePath(entry, cwd),
-    target: entry.target.startsWith('/') ? entry.target : `/${entry.target}`,
+    source: inside ? source.slice(rootMark.length) || '/' : source,
+    target: target.startsWith('/') ? target : `/${target}`,
     type: entry.type,
     msFlags,
     propagation: spread,
     data: data.join(','),
-    options,
+    options: inside ? options | mountOptions.inside : options,
   };
 }
 
 /** Does the entry show something of the host's file tree? Then its source is a path. */
-export function isBind(entry: FstabEntry): boolean {
-  return entry.options.some((option) => option === 'bind' || option === 'rbind') && !entry.options.includes('remount');
+export function isBind({ source, options }: FstabEntry): boolean {
+  if (source.startsWith(rootMark) || options.includes('remount')) return false;
+  return options.some((option) => option === 'bind' || option === 'rbind');
 }
 
 /** The source as an absolute path where it is one. */
 export function sourcePath(entry: FstabEntry, cwd: Bytes): Bytes {
-  return isBind(entry) ? absolutePath(entry.source, cwd) : entry.source;
+  return isBind(entry) && !entry.source.startsWith(rootMark) ? absolutePath(entry.source, cwd) : entry.source;
 }

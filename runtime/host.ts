@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { posix } from 'node:path';
 import type { Bytes } from '../src/format/bytes.ts';
-import type { Manifest } from '../src/format/manifest.ts';
 import type { Fact } from '../src/format/wire.ts';
 import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
 import { findLine } from './hooks/shadow.ts';
 import type { HostFacts, Limits, SourceKind } from './launch-input.ts';
-import { mountSources } from './mounts.ts';
+import { type MountInput, mountSources } from './mounts.ts';
 import type { Observer } from './observer.ts';
 import { type Options, printable } from './options.ts';
 import type { Request } from './request.ts';
@@ -16,21 +15,19 @@ import type { Settings } from './settings.ts';
 /** Looks at everything on the host that a launch depends on. Plain files only: no NSS, no program of the host. */
 export function readHost(
   observer: Observer,
-  manifest: Manifest,
-  request: Request,
-  options: Options,
-  settings: Settings,
+  input: MountInput,
   probeFacts: readonly Fact[],
+  /** Those that were read already: a pipe can be read only once. */
+  files: HostFacts['files'] = {},
 ): HostFacts {
+  const { request, options, settings } = input;
   const probes: Record<string, string> = {};
   for (const [key, value] of probeFacts) if (key.startsWith('probe.')) probes[key.slice(6)] = value;
-  const kinds: Record<Bytes, SourceKind> = Object.create(null);
-  for (const path of mountSources(manifest, request, options)) kinds[path] = observer.lookAt(path);
   const needsLimits = probes.userns !== 'ok' || probes.mount !== 'ok';
   const needsMemory = probes.fuse !== 'ok' || options.action === 'verify' || request.env.BUNDLER_DRIVER === 'extract';
   return {
     probes,
-    kinds,
+    kinds: lookAtSources(observer, input),
     passwdLine: findLine(observer.readFile('/etc/passwd'), request.euid),
     groupLine: findLine(observer.readFile('/etc/group'), request.egid),
     overflowUid: readNumber(observer, '/proc/sys/kernel/overflowuid', 65534),
@@ -38,12 +35,20 @@ export function readHost(
     localtime: readLocaltime(observer),
     ...readCgroups(observer, settings),
     terminal: readTerminal(observer, request, settings),
+    shell: options.conf === null ? '' : findShell(observer, request),
     covered: settings.unshare.pid || settings.unshare.net ? readCovered(observer) : [],
-    files: readFiles(observer, request, options),
+    files: { ...files, ...readFiles(observer, request, options) },
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer) : noLimits,
     answers: {},
   };
+}
+
+/** What the paths are that mounts come from. */
+export function lookAtSources(observer: Observer, input: MountInput): Record<Bytes, SourceKind> {
+  const kinds: Record<Bytes, SourceKind> = Object.create(null);
+  for (const path of mountSources(input)) kinds[path] = observer.lookAt(path);
+  return kinds;
 }
 
 function readNumber(observer: Observer, path: Bytes, otherwise: number): number {
@@ -80,18 +85,30 @@ function readTerminal(observer: Observer, request: Request, settings: Settings):
   return restricts && request.tty.includes('0') ? (observer.readLink(`/proc/${request.pid}/fd/0`) ?? '') : '';
 }
 
+/** The shell for --conf scripts, which are bash scripts; much of what they hold works in another. */
+function findShell(observer: Observer, { env }: Request): Bytes {
+  const dirs = [...(env.PATH ?? '').split(':').filter((dir) => dir.startsWith('/')), '/usr/bin', '/bin'];
+  const candidates = ['bash', 'sh'].flatMap((name) => dirs.map((dir) => `${dir}/${name}`));
+  return candidates.find((path) => ((observer.modeOfFile(path) ?? 0) & 0o111) !== 0) ?? '';
+}
+
 function readFiles(observer: Observer, request: Request, options: Options): Record<Bytes, Bytes> {
   const files: Record<Bytes, Bytes> = Object.create(null);
   const read = (option: string, path: Bytes) => {
-    try {
-      files[path] = observer.readFileOrThrow(callersPath(absolutePath(path, request.cwd), request.pid));
-    } catch (error) {
-      throw new Failure(`--${option} ${printable(path)}: ${describe(error)}`);
-    }
+    files[path] = readOptionFile(observer, request, option, path);
   };
   if (options.rc !== null) read('rc', options.rc);
   for (const path of options.envFiles) read('env-file', path);
   return files;
+}
+
+/** A file that an option names. Throws Failure when it cannot be read. */
+export function readOptionFile(observer: Observer, request: Request, option: string, path: Bytes): Bytes {
+  try {
+    return observer.readFileOrThrow(callersPath(absolutePath(path, request.cwd), request.pid));
+  } catch (error) {
+    throw new Failure(`--${option} ${printable(path)}: ${describe(error)}`);
+  }
 }
 
 /** Names of open descriptors (`--rc <(..)`) mean the caller's, which this process does not have: proc(5), /proc/PID/fd. */

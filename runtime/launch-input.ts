@@ -2,6 +2,7 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import type { Plan } from '../src/format/plan.ts';
+import type { Configuration } from './configuration.ts';
 import type { Options } from './options.ts';
 import type { Request } from './request.ts';
 import type { Settings } from './settings.ts';
@@ -12,7 +13,26 @@ export interface LaunchInput {
   readonly request: Request;
   readonly options: Options;
   readonly settings: Settings;
+  readonly configuration: Configuration;
   readonly host: HostFacts;
+  /** What hooks of the host said, when the plan was given in two parts and this is the second; null in the first. */
+  readonly resumed: Resumed | null;
+}
+
+/** Read after the hooks of the host have run. */
+export interface Resumed {
+  /** The files ENROOT_ENVIRON and ENROOT_MOUNTS as the hooks left them. */
+  readonly environ: Bytes;
+  readonly mounts: Bytes;
+  /** Of the --conf script; null without one. */
+  readonly conf: {
+    /** What its function mounts() printed; '' without it. */
+    readonly mounts: Bytes;
+    /** The body of its function rc(); null without it. */
+    readonly rc: Bytes | null;
+    /** The variables that it exported, with the caller's. */
+    readonly env: Readonly<Record<string, Bytes>>;
+  } | null;
 }
 
 /** What was looked at on the host (host.ts). */
@@ -29,6 +49,8 @@ export interface HostFacts {
   readonly overflowGid: number;
   /** /etc/localtime when it is a symlink: its text and the zone's content; null otherwise. */
   readonly localtime: { readonly link: Bytes; readonly zone: Bytes } | null;
+  /** Path of bash, else of sh, in the caller's PATH; looked for only with --conf, else ''. */
+  readonly shell: Bytes;
   /** /proc/self/cgroup, and the lines of /proc/self/mountinfo with cgroup file systems; '' where the hook cgroups is off or there are none. */
   readonly cgroup: Bytes;
   readonly cgroupMounts: Bytes;

@@ -50,7 +50,17 @@ export function readManifest(section: Bytes): Manifest {
     if (!isObject(value)) throw wrong(part);
     for (const [key, letter] of Object.entries(shape)) if (!fits(value[key], letter)) throw wrong(`${part}.${key}`);
   }
+  if (data.configuration !== undefined && !isConfiguration(data.configuration)) throw wrong('configuration');
   return data as unknown as Manifest;
+}
+
+const fileShape = { from: 's', path: 's', mode: 'n', builtin: 's', encoding: 's', content: 's' } as const;
+
+function isConfiguration(value: unknown): boolean {
+  if (!isObject(value) || !isObject(value.settings) || !Array.isArray(value.files)) return false;
+  const isFile = (file: unknown) =>
+    isObject(file) && Object.entries(fileShape).every(([key, letter]) => fits(file[key], letter));
+  return Object.values(value.settings).every((text) => typeof text === 'string') && value.files.every(isFile);
 }
 
 function fits(value: unknown, letter: string): boolean {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { Bytes } from '../src/format/bytes.ts';
-import type { Manifest } from '../src/format/manifest.ts';
 import { mountOptions, type Op } from '../src/format/plan.ts';
-import { substitute } from './expand.ts';
+import { filesOf } from './configuration.ts';
+import { type Lookup, substitute } from './expand.ts';
 import { Failure } from './failure.ts';
-import { type FstabEntry, isBind, parseFstab, parseMountSpec, sourcePath, toMountOp } from './fstab.ts';
+import { type FstabEntry, isBind, parseFstab, parseMountSpec, rootMark, sourcePath, toMountOp } from './fstab.ts';
 import type { LaunchInput, Shown, SourceKind } from './launch-input.ts';
-import type { Options } from './options.ts';
-import type { Request } from './request.ts';
 
 /** What every container gets, as enroot's 10-system.fstab has it. */
 const systemMounts = `
@@ -32,22 +30,43 @@ const ownSys = 'sysfs /sys sysfs x-create=dir,ro,nosuid,nodev,noexec,private,nof
 
 type MountOp = Extract<Op, { op: 'mount' }>;
 
-/** A mount, and who asked for it. */
+/** A mount, and who asked for it: site is a file of mounts.d, hook a hook of the host or the --conf script. */
 export interface PlannedMount {
   readonly entry: FstabEntry;
-  readonly from: 'system' | 'config' | 'image' | 'user';
+  readonly from: 'system' | 'config' | 'image' | 'site' | 'hook' | 'user';
 }
 
-/** All mounts in the order they are made: the early pass (image, system), then the late one (image, configuration, --mount). */
-export function collectMounts(manifest: Manifest, request: Request, options: Options): PlannedMount[] {
-  const text = substitute(manifest.rootfs?.fstab ?? '', request.env);
+/** What the list of mounts depends on. */
+export type MountInput = Omit<LaunchInput, 'host'>;
+
+/**
+ * All mounts in the order they are made: the early pass (image, system, mounts.d), then what hooks of the host asked for, then the late
+ * pass (image, configuration, mounts.d, mounts() of the --conf script, --mount).
+ */
+export function collectMounts(input: MountInput): PlannedMount[] {
+  const { manifest, options, settings, configuration, resumed } = input;
+  const variables = fileVariables(input);
+  const fill = (text: Bytes) => substitute(text, (name) => (name === 'ENROOT_ROOTFS' ? rootMark : variables(name)));
+  const isOn = (builtin: string) => settings.builtins[builtin] !== 'off';
+  const site = filesOf(configuration, 'mounts.d').flatMap(({ path, content }) => parseFstab(fill(content), path));
   const all = [
-    ...label('image', parseFstab(text, "the image's /etc/fstab").filter(isForContainers)),
-    ...label('system', parseFstab(systemMounts, 'the system mounts')),
-    ...label('config', parseFstab(configMounts, 'the configuration mounts')),
+    ...label('image', parseFstab(fill(manifest.rootfs?.fstab ?? ''), "the image's /etc/fstab").filter(isForContainers)),
+    ...label('system', isOn('10-system') ? parseFstab(systemMounts, 'the system mounts') : []),
+    ...label('config', isOn('20-config') ? parseFstab(configMounts, 'the configuration mounts') : []),
+    ...label('site', site),
+    ...label('hook', parseFstab(resumed?.conf?.mounts ?? '', 'mounts() of the --conf script')),
     ...label('user', options.mounts.map(parseMountSpec)),
   ];
-  return [...all.filter(({ entry }) => entry.pass === -1), ...all.filter(({ entry }) => entry.pass === 0)];
+  const late = ({ entry }: PlannedMount) => entry.pass === 0;
+  const early = all.filter(({ entry }) => entry.pass === -1);
+  const hooked = label('hook', parseFstab(resumed?.mounts ?? '', 'the mounts of hooks ($ENROOT_MOUNTS)'));
+  return [...early, ...hooked.filter(late), ...all.filter(late)];
+}
+
+/** The variables that `${V}` in fstab and environment files means: the caller's, with what the --conf script exported. */
+export function fileVariables({ request, resumed }: MountInput): Lookup {
+  const env = resumed?.conf?.env ?? request.env;
+  return (name) => (name === 'ENROOT_PID' ? String(request.pid) : env[name]);
 }
 
 /** The mount operations of both passes, and the mountpoints that a root which cannot be written must show from the start. */
@@ -59,11 +78,11 @@ export interface MountPlan {
 
 /** hooked: what built-in hooks mount, between the passes. Their sources are not looked at: most of them may be missing. */
 export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = []): MountPlan {
-  const { manifest, request, options, host } = input;
+  const { request, host } = input;
   const early: Op[] = [];
   const late: Op[] = hooked.map((entry) => toMountOp(entry, request.cwd));
   const shown: Shown[] = hooked.flatMap((entry) => showMountpoint(toMountOp(entry, request.cwd), undefined, false));
-  for (const mount of collectMounts(manifest, request, options)) {
+  for (const mount of collectMounts(input)) {
     const { entry, from } = mount;
     const op = toMountOp(entry, request.cwd);
     const kind = isBind(entry) ? (host.kinds[op.source] ?? 'missing') : undefined;
@@ -111,18 +130,20 @@ export function isInTmpfs(path: Bytes, { early }: MountPlan): boolean {
 }
 
 /** The host paths that mounts come from: host.ts looks at each. */
-export function mountSources(manifest: Manifest, request: Request, options: Options): Bytes[] {
-  const binds = collectMounts(manifest, request, options).filter(({ entry }) => isBind(entry));
-  return [...new Set(binds.map(({ entry }) => sourcePath(entry, request.cwd)))];
+export function mountSources(input: MountInput): Bytes[] {
+  const binds = collectMounts(input).filter(({ entry }) => isBind(entry));
+  return [...new Set(binds.map(({ entry }) => sourcePath(entry, input.request.cwd)))];
 }
 
 function refuseMissing({ entry, from }: PlannedMount, kind: SourceKind | undefined, source: Bytes): void {
   if ((kind !== 'missing' && kind !== 'denied') || entry.options.includes('nofail')) return;
   const why = kind === 'missing' ? 'no such file or directory' : 'permission denied';
-  const hint =
-    from === 'image'
-      ? "the image's /etc/fstab asks for it"
-      : `go on without it: --mount ${entry.source}:${entry.target}:nofail`;
+  const askers: Partial<Record<PlannedMount['from'], string>> = {
+    image: "the image's /etc/fstab asks for it",
+    site: 'a file of mounts.d asks for it; with nofail there it may be missing',
+    hook: 'a hook or the --conf script asks for it; with nofail there it may be missing',
+  };
+  const hint = askers[from] ?? `go on without it: --mount ${entry.source}:${entry.target}:nofail`;
   throw new Failure(`cannot mount ${source} on ${entry.target}: ${why}`, hint);
 }
 

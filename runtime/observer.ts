@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { type Bytes, fromBuffer, toBuffer } from '../src/format/bytes.ts';
 import type { SourceKind } from './launch-input.ts';
 
@@ -30,6 +30,27 @@ export class Observer {
     this.paths.add(path);
     try {
       return fromBuffer(readlinkSync(toBuffer(path), { encoding: 'buffer' }));
+    } catch {
+      return null;
+    }
+  }
+
+  /** The names in a directory, sorted by their bytes; none when it cannot be read. */
+  list(path: Bytes): Bytes[] {
+    this.paths.add(path);
+    try {
+      return readdirSync(toBuffer(path), { encoding: 'buffer' }).map(fromBuffer).sort();
+    } catch {
+      return [];
+    }
+  }
+
+  /** The permissions of a regular file, symlinks followed; null for anything else. */
+  modeOfFile(path: Bytes): number | null {
+    this.paths.add(path);
+    try {
+      const facts = statSync(toBuffer(path));
+      return facts.isFile() ? facts.mode & 0o7777 : null;
     } catch {
       return null;
     }

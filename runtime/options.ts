@@ -44,6 +44,17 @@ export const optionRows: readonly OptionRow[] = [
     text: 'Run PROGRAM with the arguments instead of the command script ("" for none)',
   },
   { long: 'workdir', argument: 'DIR', text: 'Start the command in DIR inside the container' },
+  {
+    long: 'conf',
+    short: 'c',
+    argument: 'SCRIPT',
+    text: 'Run a configuration script of the host before the container starts',
+    group: true,
+  },
+  {
+    long: 'host-config',
+    text: "Use this host's enroot configuration (/etc/enroot and the user's) besides the embedded one",
+  },
   { long: 'root', short: 'r', text: 'Ask to be remapped to root inside the container' },
   { long: 'rw', short: 'w', text: 'Make the container root filesystem writable' },
   { long: 'user', argument: 'USER[:GROUP]', text: "Be that user inside: a name of the image's, or a number" },
@@ -67,7 +78,6 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'licenses', text: 'Display the licences of what is inside and exit' },
   { long: 'version', text: 'Display the version and exit' },
   { long: 'help', short: 'h', text: 'Display this help and exit' },
-  { long: 'conf', short: 'c', argument: 'SCRIPT', text: 'Configuration script', later: true },
   { long: 'gpus', argument: 'LIST', text: 'GPUs to show', later: true },
 ];
 
@@ -84,6 +94,8 @@ export interface Options {
   readonly keepEnv: boolean;
   readonly mounts: readonly Bytes[];
   readonly rc: Bytes | null;
+  readonly conf: Bytes | null;
+  readonly hostConfig: boolean;
   readonly entrypoint: Bytes | null;
   readonly workdir: Bytes | null;
   readonly root: boolean;
@@ -182,6 +194,8 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     keepEnv: has('keep-env'),
     mounts: seen.get('mount') ?? [],
     rc: lastOf('rc'),
+    conf: lastOf('conf'),
+    hostConfig: has('host-config'),
     entrypoint: lastOf('entrypoint'),
     workdir,
     root: has('root'),

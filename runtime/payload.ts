@@ -3,6 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import type { ImageFacts } from '../src/format/manifest.ts';
 import { extractFlags } from '../src/format/plan.ts';
 import { explainFuse, explainNamespaces, readFailure } from './causes.ts';
+import { hasHostHooks } from './configuration.ts';
 import { absolutePath, expandPath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { LaunchInput } from './launch-input.ts';
@@ -57,7 +58,8 @@ export function choosePayload(input: LaunchInput): Payload | { readonly ask: rea
   const fuse = explainFuse(input.host);
   const served = settings.driver !== 'extract' && fuse === null;
   // An unpacked image needs no layer to be written to, only one that stays.
-  const chosen = settings.rw && (served || options.overlay !== null) ? chooseLayer(input) : { layer: null };
+  const writable = settings.rw || hasHostHooks(input);
+  const chosen = writable && (served || options.overlay !== null) ? chooseLayer(input) : { layer: null };
   if ('ask' in chosen) return chosen;
   const trouble = fuse ?? ('cause' in chosen ? chosen.cause : null);
   if (settings.driver === 'fuse' && trouble !== null) {

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
 import { entryKinds, type Op, rootDrivers, rootFlags } from '../src/format/plan.ts';
-import { planCommand } from './command.ts';
+import { type Command, planCommand } from './command.ts';
+import { hasHostHooks } from './configuration.ts';
 import { collectEnvironment, planEnvironment, variable } from './environment.ts';
 import { Failure } from './failure.ts';
 import { runHooks } from './hooks/index.ts';
 import { planShadow } from './hooks/shadow.ts';
+import { planHostHooks } from './host-hooks.ts';
 import { type Identity, planIdentity } from './identity.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
 import type { Layer } from './layer.ts';
-import { isInTmpfs, planMounts } from './mounts.ts';
+import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
 import { planNamespaces, planOtherNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 
@@ -26,16 +28,20 @@ export function planLaunch(input: LaunchInput): Launch {
   const kept = isKept(payload);
   const collected = collectEnvironment(input);
   const hooks = runHooks({ input, shadow, environ: collected, kept });
-  const environment = planEnvironment(input, shadow.account, collected, hooks.environ);
-  const command = planCommand(input, shadow.account, environment);
   const mounts = planMounts(input, hooks.mounts);
+  // With hooks of the host the command is known when they have run.
+  const hosted = hasHostHooks(input) && input.resumed === null;
+  const environment = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
+  const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
+  const finish = (known: FullCommand) => finishOps(input, identity, payload, mounts, known);
+  if (command !== null && input.resumed !== null) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
   const homeIsLate = home !== null && isInTmpfs(home.path, mounts);
   const files = [
     ...hooks.shown,
     // A kept root is not given a directory that a tmpfs covers anyway.
     ...(home !== null && !(kept && homeIsLate) ? [home] : []),
-    ...command.shown,
+    ...(command?.shown ?? []),
   ];
   return {
     plan: [
@@ -49,15 +55,35 @@ export function planLaunch(input: LaunchInput): Launch {
       // Before the user's mounts, so that it is never made in a directory of the host.
       ...(homeIsLate ? [mkdir(home.path, home.mode)] : []),
       ...hooks.ops,
-      ...mounts.late,
-      ...(payload.driver === 'fuse' || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
-      { op: 'pivot' },
-      command.cwd,
-      ...planPrivileges(input, identity, payload.driver !== 'kernel'),
-      { op: 'env', vars: environment },
-      { op: 'exec', argv: command.argv, search: variable(environment, 'PATH') },
+      ...(command === null ? planHostHooks(input, hooks.environ) : finish(command)),
     ],
   };
+}
+
+type FullCommand = Command & { readonly environment: readonly Bytes[] };
+
+/** From the late mounts to the command: the end of a plan in one part, or the second part after hooks of the host. */
+function finishOps(
+  input: LaunchInput,
+  identity: Identity,
+  payload: Payload,
+  mounts: MountPlan,
+  { environment, argv, cwd, shown }: FullCommand,
+): Op[] {
+  const hosted = input.resumed !== null;
+  // What a served root shows from the start cannot be added now.
+  const script = hosted ? shown.map(({ path, mode, data }): Op => ({ op: 'inject', path, mode, content: data })) : [];
+  const isReadonly = payload.driver === 'fuse' && !hosted;
+  return [
+    ...script,
+    ...mounts.late,
+    ...(isReadonly || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
+    { op: 'pivot' },
+    cwd,
+    ...planPrivileges(input, identity, payload.driver !== 'kernel'),
+    { op: 'env', vars: environment },
+    { op: 'exec', argv, search: variable(environment, 'PATH') },
+  ];
 }
 
 /** Everything from the payload to a mounted root. The server and the janitor start before the namespaces exist. */

@@ -2,14 +2,17 @@
 import { writeFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { type Bytes, fromText, toBuffer } from '../src/format/bytes.ts';
+import { parseDirectives } from '../src/format/enroot-conf.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import type { Plan } from '../src/format/plan.ts';
 import { type Fact, type Reply, WireError } from '../src/format/wire.ts';
 import { readFacts, writeReply } from './channel.ts';
+import { type Configuration, embeddedConfiguration, merge } from './configuration.ts';
 import { absolutePath } from './expand.ts';
 import { Failure, ownFailureStatus, UsageFailure } from './failure.ts';
 import { usageLine, writeHelp } from './help.ts';
-import { describe, readHost } from './host.ts';
+import { describe, lookAtSources, readHost, readOptionFile } from './host.ts';
+import { readResumed } from './host-hooks.ts';
 import { describeBundle, writeInfo } from './info.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { readManifest } from './manifest.ts';
@@ -18,7 +21,7 @@ import { type Options, parseOptions } from './options.ts';
 import { imageOf, placesQuestion } from './payload.ts';
 import { planLaunch } from './plan-launch.ts';
 import { type Request, readRequest } from './request.ts';
-import { readSettings, settingsFrom } from './settings.ts';
+import { readSettings, type SettingSources } from './settings.ts';
 import { verifyHost, writeVerdict } from './verify.ts';
 
 /** One conversation with the launcher: a request in, one text or plan out, with questions in between. */
@@ -32,7 +35,11 @@ export async function servePlanner(input: number, output: number): Promise<void>
       writeReply(output, { kind: 'ask', questions });
       return readAnswers(readFacts(input), questions);
     };
-    reply = await answer({ request, program, readProbes: () => readFacts(input), ask }, manifest);
+    const resume = (plan: Reply) => {
+      writeReply(output, plan);
+      return readFacts(input);
+    };
+    reply = await answer({ request, program, readProbes: () => readFacts(input), ask, resume }, manifest);
   } catch (error) {
     reply = explain(error, program);
   }
@@ -44,6 +51,8 @@ interface Conversation {
   readonly program: Bytes;
   readonly readProbes: () => Fact[];
   readonly ask: (questions: readonly string[]) => Record<string, Bytes>;
+  /** Sends the first part of a plan; gives what the launcher says when it has obeyed it. */
+  readonly resume: (plan: Reply) => Fact[];
 }
 
 async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> {
@@ -70,10 +79,26 @@ async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> 
   }
 }
 
-function launch(talk: Conversation, observer: Observer, manifest: Manifest, request: Request, options: Options): Reply {
-  const settings = readSettings(settingsFrom(request.env), options);
-  const host = readHost(observer, manifest, request, options, settings, talk.readProbes());
-  let input: LaunchInput = { manifest, request, options, settings, host };
+async function launch(
+  talk: Conversation,
+  observer: Observer,
+  manifest: Manifest,
+  request: Request,
+  options: Options,
+): Promise<Reply> {
+  // Before any question: the launcher sends the probes unasked.
+  const probes = talk.readProbes();
+  const configured = await readConfigured(talk, observer, manifest, request, options);
+  const files = configured.conf === null ? {} : { [options.conf as Bytes]: configured.conf };
+  const early = {
+    manifest,
+    request,
+    options,
+    configuration: configured.configuration,
+    settings: readSettings(configured.sources, options),
+    resumed: null,
+  };
+  let input: LaunchInput = { ...early, host: readHost(observer, early, probes, files) };
   const learn = (questions: readonly string[]) => {
     input = { ...input, host: { ...input.host, answers: { ...input.host.answers, ...talk.ask(questions) } } };
   };
@@ -90,7 +115,35 @@ function launch(talk: Conversation, observer: Observer, manifest: Manifest, requ
   }
   const trace = talk.request.env.BUNDLER_TRACE_PLAN;
   if (trace) writeTrace(trace, request, writeLaunch(input, made.plan, observer));
-  return options.dryRun ? say(writeLaunch(input, made.plan, observer)) : { kind: 'plan', plan: made.plan };
+  if (options.dryRun) return say(writeLaunch(input, made.plan, observer));
+  if (made.plan.at(-1)?.op !== 'resume') return { kind: 'plan', plan: made.plan };
+  const resumed = readResumed(talk.resume({ kind: 'plan', plan: made.plan }), options);
+  const late = { ...input, resumed };
+  // The mounts that hooks ask for come from paths that were not looked at yet.
+  const kinds = lookAtSources(observer, late);
+  const rest = planLaunch({ ...late, host: { ...input.host, kinds } });
+  if ('ask' in rest) throw new Error('the rest of a plan asks questions');
+  return { kind: 'plan', plan: rest.plan };
+}
+
+/** The configuration of this launch: a plain one has none, and reads nothing for it. */
+async function readConfigured(
+  talk: Conversation,
+  observer: Observer,
+  manifest: Manifest,
+  request: Request,
+  options: Options,
+): Promise<{ configuration: Configuration; sources: SettingSources; conf: Bytes | null }> {
+  let configuration = embeddedConfiguration(manifest);
+  let directives: SettingSources['directives'] = {};
+  const conf = options.conf === null ? null : readOptionFile(observer, request, 'conf', options.conf);
+  if (options.hostConfig || conf !== null) {
+    const { readHostConfiguration, evaluateLines } = await import('./host-configuration.ts');
+    if (options.hostConfig) configuration = merge(configuration, readHostConfiguration(observer, request, talk.ask));
+    if (conf !== null) directives = evaluateLines(parseDirectives(conf), request, talk.ask, true);
+  }
+  const { settings: configured, builtins } = configuration;
+  return { configuration, sources: { configured, builtins, directives, env: request.env }, conf };
 }
 
 /** The launch as JSON, to be read and replayed: only variables that were looked at are in it. */

@@ -81,12 +81,41 @@ static void reap_planner(void *planner)
 	planner_end(planner);
 }
 
+// The planner waited for what the hooks say, and answers with the rest.
+static int resume_planner(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why)
+{
+	struct planner *planner = arg;
+	struct buffer reply = { 0 };
+	send_facts(planner->request, facts);
+	if (read_reply(planner, &reply, why)) {
+		if ((why->error && why->error != EIO) || (!why->error && strcmp(why->text, "closed")))
+			return -1;
+		planner_explain(planner, planner_reap(planner));
+		*status = EXIT_OWN_FAILURE;
+		return 1;
+	}
+	planner_dismiss(planner);
+	int kind = reply.size ? reply.data[0] : 0;
+	if (kind == REPLY_TEXT) {
+		*status = print_text(reply.data + 1, reply.size - 1, why);
+		buffer_free(&reply);
+		return *status < 0 ? -1 : 1;
+	}
+	if (kind != REPLY_PLAN)
+		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
+	// The plan points into the reply, which is needed until the command starts.
+	static struct buffer kept;
+	kept = reply;
+	return plan_decode(rest, kept.data + 1, kept.size - 1, why);
+}
+
 static int obey(const struct bundle *bundle, struct planner *planner, const struct buffer *reply, struct fault *why)
 {
 	struct plan plan;
-	struct plan_end end = { reap_planner, planner };
+	struct plan_end end = { reap_planner, resume_planner, planner };
 	int kind = reply->size ? reply->data[0] : 0;
 	if (kind == REPLY_TEXT) {
+		planner_dismiss(planner);
 		int status = print_text(reply->data + 1, reply->size - 1, why);
 		reap_planner(planner);
 		return status;
@@ -95,6 +124,9 @@ static int obey(const struct bundle *bundle, struct planner *planner, const stru
 		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
 	if (plan_decode(&plan, reply->data + 1, reply->size - 1, why))
 		return -1;
+	// Its end goes on while the plan is obeyed.
+	if (!plan_resumes(&plan))
+		planner_dismiss(planner);
 	return plan_run(&plan, bundle->file, &end);
 }
 
@@ -123,9 +155,6 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
 		close_fd(&planner.errors);
 	}
-	// Its end goes on while the plan is obeyed.
-	planner_dismiss(&planner);
-	close_fd(&planner.errors);
 	status = obey(bundle, &planner, &reply, &why);
 	buffer_free(&reply);
 	if (status < 0)

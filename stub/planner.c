@@ -110,7 +110,8 @@ static int collect(struct planner *planner)
 {
 	close_fd(&planner->request);
 	close_fd(&planner->reply);
-	int status = reap_child(planner->pid);
+	int status = planner->pid > 0 ? reap_child(planner->pid) : -1;
+	planner->pid = 0;
 	forget_sigchld(&planner->sigchld);
 	return status;
 }
@@ -131,7 +132,8 @@ int planner_reap(struct planner *planner)
 void planner_dismiss(const struct planner *planner)
 {
 	// It has nothing left to do once its reply is here, and Node's own way out would cost milliseconds.
-	kill(planner->pid, SIGKILL);
+	if (planner->pid > 0)
+		kill(planner->pid, SIGKILL);
 }
 
 int planner_end(struct planner *planner)

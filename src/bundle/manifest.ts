@@ -53,6 +53,21 @@ const schema = z.object({
     rc: z.nullable(z.string()),
     entrypoint: z.nullable(texts),
   }),
+  configuration: z.optional(
+    z.object({
+      settings: z.record(z.string(), z.string()),
+      files: z.array(
+        z.object({
+          from: z.enum(['system', 'user']),
+          path: z.string(),
+          mode: size,
+          builtin: z.string(),
+          encoding: z.enum(['utf8', 'base64']),
+          content: z.string(),
+        }),
+      ),
+    }),
+  ),
 });
 
 /** Reads and checks a manifest. Keys of a later version are dropped. Throws FormatError. */

@@ -15,6 +15,8 @@ export interface Manifest {
   readonly config?: ImageConfig;
   /** What `make` was told. */
   readonly options: BuildOptions;
+  /** enroot's configuration as it was on the machine that made it; absent where there was none. */
+  readonly configuration?: EmbeddedConfiguration;
 }
 
 export interface ImageFacts {
@@ -55,6 +57,26 @@ export interface ImageConfig {
   readonly user: string;
   /** The signal that asks it to end; absent: SIGTERM. */
   readonly stopSignal?: string;
+}
+
+export interface EmbeddedConfiguration {
+  /** ENROOT_*, NVIDIA_* and MELLANOX_* that a launch looks at, evaluated. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** Those of environ.d, mounts.d and hooks.d, in the order in which they count. */
+  readonly files: readonly EmbeddedFile[];
+}
+
+export interface EmbeddedFile {
+  /** Of the system (/etc/enroot), or of the user who made it (`make --all`). */
+  readonly from: 'system' | 'user';
+  /** Below that directory: `hooks.d/50-site.sh`. */
+  readonly path: string;
+  /** Its permissions; a hook without an x bit is not run. */
+  readonly mode: number;
+  /** Where it is a file as enroot ships it: what serves it (`10-home`), and then there is no content. '' otherwise. */
+  readonly builtin: string;
+  readonly encoding: 'utf8' | 'base64';
+  readonly content: string;
 }
 
 export interface BuildOptions {

@@ -56,6 +56,12 @@ export const ops = {
   exit: { code: 21, fields: [['status', 'u32'], ['stdout', 'bytes'], ['stderr', 'bytes']] },
   /** Prints text on stderr and goes on. */
   warn: { code: 22, fields: [['text', 'bytes']] },
+  /** Writes a file of ours below the staging file system, a tmpfs that only this launch sees; its root directory `root` is the container's. */
+  stage: { code: 30, fields: [['path', 'str'], ['mode', 'u32'], ['content', 'bytes']] },
+  /** Runs a program of the host with the root in place, and waits: see docs/plan.md, Hooks. A failure ends the launch. */
+  hook: { code: 31, fields: [['name', 'str'], ['argv', 'strs'], ['env', 'strs'], ['paths', 'strs'], ['search', 'str'], ['output', 'str']] },
+  /** Sends the planner the content of these staged files; its reply is the rest of the plan. Only as the last operation. */
+  resume: { code: 32, fields: [['files', 'strs']] },
   /** A seccomp filter for the command and all it starts; kind: see `filterKinds`. After `noNewPrivs`, or with all capabilities of the user namespace. */
   seccomp: { code: 35, fields: [['kind', 'u32']] },
   /** Forks: the process that the user started becomes a supervisor (native/supervise.h), its child goes on. termSignal: what SIGTERM reaches the command as; 0: as itself. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { type Configuration, noConfiguration } from '../../runtime/configuration.ts';
 import { runQuestion } from '../../runtime/host-program.ts';
-import type { HostFacts, LaunchInput } from '../../runtime/launch-input.ts';
+import type { HostFacts, LaunchInput, Resumed } from '../../runtime/launch-input.ts';
 import { parseOptions } from '../../runtime/options.ts';
 import { planLaunch } from '../../runtime/plan-launch.ts';
 import type { Request } from '../../runtime/request.ts';
@@ -17,6 +18,8 @@ export interface Change {
   readonly rootfs?: Partial<RootfsFacts>;
   readonly host?: Partial<HostFacts>;
   readonly sources?: Partial<SettingSources>;
+  readonly configuration?: Partial<Configuration>;
+  readonly resumed?: Resumed;
   readonly probes?: Readonly<Record<string, string>>;
 }
 
@@ -110,6 +113,7 @@ const host: HostFacts = {
   overflowUid: 65534,
   overflowGid: 65534,
   localtime: null,
+  shell: '',
   cgroup: '',
   cgroupMounts: '',
   terminal: '',
@@ -131,12 +135,18 @@ const host: HostFacts = {
 /** A launch, given as what differs from the ordinary one. */
 export function makeInput(change: Change = {}): LaunchInput {
   const options = parseOptions(change.args ?? []);
+  const configuration = { ...noConfiguration, ...change.configuration };
   const asked = { ...request, env: { ...request.env, ...change.env }, ...change.request };
   return {
     manifest: { ...manifest, rootfs: { ...rootfs, ...change.rootfs }, ...change.manifest },
     request: asked,
     options,
-    settings: readSettings({ ...settingsFrom(asked.env), ...change.sources }, options),
+    settings: readSettings(
+      { ...settingsFrom(asked.env), builtins: configuration.builtins, ...change.sources },
+      options,
+    ),
+    configuration,
+    resumed: change.resumed ?? null,
     host: {
       ...host,
       ...change.host,

@@ -44,7 +44,7 @@ describe('options of a .run', () => {
     ['a relative --workdir', ['--workdir', 'x'], '--workdir x: not an absolute path'],
     ['--rc with --entrypoint', ['--rc', 'a', '--entrypoint', 'b'], '--rc and --entrypoint exclude each other'],
     ['an option of a later version', ['--gpus', 'all'], '--gpus is not in this version of bundler'],
-    ['a short option of a later version', ['-c'], '--conf is not in this version of bundler'],
+    ['a missing script', ['-c'], 'the option -c needs an argument: SCRIPT'],
     ['control characters', ['--\x1b[2J'], 'unknown option --\\x1b[2J'],
   ])('%s is refused', (_title, args, message) => {
     expect(() => parseOptions(args)).toThrow(new UsageFailure(message));

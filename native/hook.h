@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs of the host that prepare the container: run while its root is put together, in our namespaces, with the host still in view.
+#pragma once
+#include <sys/types.h>
+#include "fault.h"
+#include "plan.h"
+#include "rootfs.h"
+
+// Obeys a `hook` operation and waits for its end. umask: the user's. 0, or -1 with the name and the status of one that failed.
+int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, struct fault *why);
+
+// Removes what `stage` wrote and hooks left on the staging file system.
+void hook_forget(const struct rootfs *rootfs);
