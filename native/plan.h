@@ -39,6 +39,7 @@
 	X(OP_SECCOMP, 35, "seccomp", "w") \
 	X(OP_SUPERVISE, 37, "supervise", "ww") \
 	X(OP_INIT, 38, "init", "") \
+	X(OP_SHARE, 50, "share", "ss") \
 	X(OP_LAYER, 55, "layer", "ssss")
 
 enum plan_code {

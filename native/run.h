@@ -11,6 +11,7 @@
 #include "plan.h"
 #include "rootfs.h"
 #include "serve.h"
+#include "share.h"
 
 struct run {
 	const struct plan *plan;
@@ -22,6 +23,8 @@ struct run {
 	struct serve_entry *entry;
 	size_t entry_count;
 	int server;                         // socket of the file server
+	const struct plan_op *sharing;      // the operation `share`; NULL: the server is ours alone
+	struct share share;
 	struct extraction extraction;
 	struct extraction_request unpack;   // for memory: done when the root is mounted
 	bool in_memory;
@@ -40,6 +43,8 @@ bool run_has_op(const struct run *run, enum plan_code code);
 
 // All return 0, or -1 with why. run_serve, run_extract and run_layer come before the namespaces.
 int run_serve(struct run *run, const struct plan_op *op, struct fault *why);
+// run_share: meets the others, with what makes two mounts equal: entries, the operations `share`, `serve` and `userns`, and the file of the image.
+enum share_role run_share(struct run *run, const struct plan_op *serve, int file);
 int run_extract(struct run *run, const struct plan_op *op, struct fault *why);
 int run_layer(struct run *run, const struct plan_op *op, struct fault *why);
 // Opens everything of the host that later operations name, in the namespace they run in and before anything is covered.

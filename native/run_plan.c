@@ -181,6 +181,9 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_ENTRY:
 		collect_entry(run, op);
 		return 0;
+	case OP_SHARE:
+		run->sharing = op;
+		return 0;
 	case OP_SERVE:
 		return run_serve(run, op, why);
 	case OP_EXTRACT:
@@ -281,7 +284,7 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	static char *no_env[] = {NULL};
 	struct fault why = {.error = 0};
 	struct run run = {
-		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
+		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .share = SHARE_NONE, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
 		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1, .env = no_env,
 	};
 

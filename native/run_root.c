@@ -33,7 +33,18 @@ int run_serve(struct run *run, const struct plan_op *op, struct fault *why)
 	if (file < 0)
 		return -1;
 	config.file = file;
+	switch (run_share(run, op, file)) {
+	case SHARE_MEMBER:
+		return 0;
+	case SHARE_FIRST:
+		config.keeper = &run->share.keeper;
+		break;
+	case SHARE_ALONE:
+		break;
+	}
 	run->server = serve_start(&config, why);
+	if (config.keeper)
+		share_leave_to_server(&run->share, run->server >= 0);
 	return run->server < 0 ? -1 : 0;
 }
 
@@ -190,6 +201,7 @@ static int unpack_in_memory(struct run *run, bool readonly, struct fault *why)
 	return rootfs_bind(&run->rootfs, tree, readonly, why);
 }
 
+// The image: from our own server, or from the one that we share.
 static int mount_served(struct run *run, bool readonly, struct fault *why)
 {
 	OWN_FD mountpoint = rootfs_mountpoint(&run->rootfs, why);
@@ -198,10 +210,19 @@ static int mount_served(struct run *run, bool readonly, struct fault *why)
 
 	if (mountpoint < 0)
 		return -1;
+	if (run->share.mount >= 0) {
+		if (share_attach(&run->share, mountpoint, why) < 0)
+			return -1;
+		return rootfs_refresh(&run->rootfs, why);
+	}
 	run->server = -1;
 	if (serve_mount(server, fd_path(path, mountpoint), MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0), why) < 0)
 		return -1;
-	return rootfs_refresh(&run->rootfs, why);
+	if (rootfs_refresh(&run->rootfs, why) < 0)
+		return -1;
+	if (run->share.control >= 0)
+		share_offer(&run->share, run->rootfs.fd);
+	return 0;
 }
 
 int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why)
@@ -213,7 +234,9 @@ int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why)
 		return -1;
 	switch (op->field[0].number) {
 	case ROOT_FUSE:
-		return run->server < 0 ? fault(why, 0, "mount the root filesystem: the plan has no file server") : mount_served(run, readonly, why);
+		if (run->server < 0 && run->share.mount < 0)
+			return fault(why, 0, "mount the root filesystem: the plan has no file server");
+		return mount_served(run, readonly, why);
 	case ROOT_DIRECTORY:
 		if (run->in_memory)
 			return unpack_in_memory(run, readonly, why);

@@ -25,14 +25,31 @@ static void widen_affinity(void)
 	syscall(SYS_sched_setaffinity, 0, sizeof all, all);
 }
 
+// The descriptors of the keeper, lifted. 0 or -1.
+static int lift_keeper(struct keeper *keeper)
+{
+	keeper->dir = lift(keeper->dir);
+	keeper->listener = lift(keeper->listener);
+	keeper->control = lift(keeper->control);
+	return keeper->dir < 0 || keeper->listener < 0 || keeper->control < 0 ? -1 : 0;
+}
+
 _Noreturn static void live(const struct serve_config *config, int socket)
 {
 	struct serve_config own = *config;
-	int kept[2] = { lift(config->file), lift(socket) };
+	struct keeper keeper = KEEPER_NONE;
+	int kept[] = { lift(config->file), lift(socket), -1, -1, -1 };
 
 	if (kept[0] < 0 || kept[1] < 0)
 		_exit(1);
-	detach_settle("bundler-fs", kept, 2);
+	if (config->keeper) {
+		keeper = *config->keeper;
+		own.keeper = lift_keeper(&keeper) == 0 ? &keeper : NULL;
+		kept[2] = keeper.dir;
+		kept[3] = keeper.listener;
+		kept[4] = keeper.control;
+	}
+	detach_settle("bundler-fs", kept, sizeof kept / sizeof *kept);
 	widen_affinity();
 	own.file = kept[0];
 	serve_run(&own, kept[1]);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "fault.h"
+#include "keeper.h"
 
 struct serve_entry { uint32_t kind, mode; const char *path; const char *data; size_t size; };   // kinds: ENTRY_* of plan.h
 
@@ -15,6 +16,7 @@ struct serve_config {
 	uint64_t cache_bytes;         // 0: the default
 	const struct serve_entry *entry;
 	size_t entry_count;
+	const struct keeper *keeper;  // of a mount that is shared: the server starts it once the image is open; else NULL
 };
 
 // Forks the server: double fork (no child remains with the caller, no SIGCHLD), own session, null stdio, keyboard signals ignored, the whole CPU set it

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -105,18 +106,31 @@ static int prepare(struct server *server, const struct serve_config *config, str
 	return failed;
 }
 
+// While the other side mounts, and before there are threads.
+static void share(struct keeper keeper, bool is_ready)
+{
+	if (is_ready)
+		keeper_start(&keeper);
+	else
+		keeper_give_up(&keeper);
+}
+
 void serve_run(const struct serve_config *config, int socket)
 {
 	static struct server server;   // outlives this function's frame for the other threads
 	struct serve_status status = { .failed = 0 };
 	unsigned threads = config->threads ? config->threads : count_cpus();
+	ssize_t put;
 
 	// One arena: each further one reserves 64 MiB of address space, which `ulimit -v` counts.
 	mallopt(M_ARENA_MAX, 1);
 	server.uid = config->uid;
 	server.gid = config->gid;
 	status.failed = prepare(&server, config, &status.why) != 0;
-	if (send(socket, &status, sizeof status, MSG_NOSIGNAL) < 0 || status.failed)
+	put = send(socket, &status, sizeof status, MSG_NOSIGNAL);
+	if (config->keeper)
+		share(*config->keeper, put > 0 && !status.failed);
+	if (put < 0 || status.failed)
 		_exit(status.failed);
 	server.fuse = receive_descriptor(socket);
 	if (server.fuse < 0)

@@ -69,6 +69,10 @@ export const optionRows: readonly OptionRow[] = [
     text: 'Keep what is written in DIR, and use it again the next time (implies --rw)',
   },
   {
+    long: 'no-share',
+    text: 'Do not share the mounted image with the other processes of the job',
+  },
+  {
     long: 'dry-run',
     text: 'Print the launch plan as JSON and exit (it shows the environment, with its secrets)',
     group: true,
@@ -109,6 +113,7 @@ export interface Options {
   readonly net: boolean;
   readonly ipc: boolean;
   readonly uts: boolean;
+  readonly noShare: boolean;
   readonly dryRun: boolean;
   readonly command: readonly Bytes[];
 }
@@ -207,6 +212,7 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     net: has('net'),
     ipc: has('ipc'),
     uts: has('uts'),
+    noShare: has('no-share'),
     dryRun: has('dry-run'),
     command,
   };

@@ -14,6 +14,7 @@ import type { Layer } from './layer.ts';
 import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
 import { planNamespaces, planOtherNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
+import { planShare } from './share.ts';
 
 /** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
 export function planLaunch(input: LaunchInput): Launch {
@@ -94,6 +95,7 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload): Op[]
     case 'fuse':
       return [
         ...layerOps(input, payload.layer),
+        ...planShare(input),
         { op: 'serve', file: '', offset, sizeBytes, uid, gid, threads: 0, cacheBytes: 0 },
         ...planNamespaces(input, identity),
         { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },

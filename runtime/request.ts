@@ -27,6 +27,9 @@ export interface Request {
   readonly cpus: number;
   /** The process that the user started. */
   readonly pid: number;
+  /** /proc/self/cgroup, and what tells whose ids and processes we see: the inode numbers of our user and pid namespaces. */
+  readonly cgroup: Bytes;
+  readonly namespaces: string;
 }
 
 export interface Section {
@@ -69,6 +72,8 @@ export function readRequest(facts: readonly Fact[]): { request: Request; manifes
     runtimeFrom: text('runtime-from'),
     cpus: number('cpus'),
     pid: number('pid'),
+    cgroup: text('cgroup'),
+    namespaces: text('namespaces'),
   };
   return { request, manifest: text('manifest') };
 }

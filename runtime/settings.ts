@@ -42,6 +42,8 @@ export interface Settings {
   readonly overrides: Variables;
   /** Forces a payload driver; '' leaves the choice to the probes. */
   readonly driver: '' | 'fuse' | 'extract' | 'kernel';
+  /** The processes of a job share one mount: --no-share, BUNDLER_SHARE=0. */
+  readonly share: boolean;
 }
 
 /** Where settings come from besides the command line; each later one wins over those before it. */
@@ -58,6 +60,11 @@ export interface SettingSources {
 /** enroot takes these spellings as "off" (its config::fini); the empty string is "off" too. */
 export function isOff(value: Bytes): boolean {
   return /^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
+}
+
+/** The same for a variable that is on by default, and stays so when it is empty. */
+function isNo(value: Bytes): boolean {
+  return value === '0' || (value !== '' && isOff(value));
 }
 
 export function readSettings(sources: SettingSources, options: Options): Settings {
@@ -109,6 +116,7 @@ export function readSettings(sources: SettingSources, options: Options): Setting
     configured: sources.configured,
     overrides: { ...sources.directives, ...given },
     driver,
+    share: !options.noShare && !isNo(env.BUNDLER_SHARE ?? ''),
   };
 }
 

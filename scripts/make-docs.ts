@@ -87,6 +87,7 @@ keeps a whole copy instead.
 | \`BUNDLER_RW\` | \`memory\` or \`disk\`: where \`--rw\` writes to, instead of the best that works |
 | \`BUNDLER_RW_SIZE\` | how much \`--rw\` may hold in memory: bytes, or a number with K, M, G or T |
 | \`BUNDLER_SANDBOX\` | \`userns\`: the only one in this version |
+| \`BUNDLER_SHARE\` | \`0\`: as \`--no-share\` |
 | \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it |
 | \`NO_COLOR\` | no colours in \`--verify\` |
 

@@ -3,6 +3,7 @@
 #include "planner.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -76,6 +77,25 @@ static void add_terminals(struct buffer *facts)
 	facts_add(facts, "tty", list, size);
 }
 
+// Which job we belong to, and whose ids and processes we see.
+static void add_surroundings(struct buffer *facts)
+{
+	static const char *const namespaces[] = { "/proc/self/ns/user", "/proc/self/ns/pid" };
+	unsigned long long inode[2] = { 0, 0 };
+	char text[16384];
+	ssize_t size, all = 0;
+	OWN_FD fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && (size = read(fd, text + all, sizeof text - (size_t)all)) > 0)
+		all += size;
+	facts_add(facts, "cgroup", text, (size_t)all);
+	for (size_t i = 0; i < 2; i++) {
+		struct stat st;
+		if (!stat(namespaces[i], &st))
+			inode[i] = st.st_ino;
+	}
+	facts_addf(facts, "namespaces", "%llu %llu", inode[0], inode[1]);
+}
+
 void request_facts(const struct bundle *bundle, const struct runtime *runtime, char **argv, struct buffer *facts)
 {
 	struct utsname name;
@@ -106,4 +126,5 @@ void request_facts(const struct bundle *bundle, const struct runtime *runtime, c
 	add_text(facts, "runtime-from", runtime->from);
 	facts_addf(facts, "cpus", "%u", count_cpus());
 	facts_addf(facts, "pid", "%ld", (long)getpid());
+	add_surroundings(facts);
 }

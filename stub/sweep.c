@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "extract.h"
+#include "meeting.h"
 
 enum { UNUSED_SECONDS = 30 * 24 * 3600, ABANDONED_SECONDS = 24 * 3600 };
 
@@ -125,6 +126,7 @@ void clear_cache(const char *path, struct buffer *removed)
 	OWN_FD lock = openat(cache, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	struct clearing clearing = { path, removed, lock >= 0 && !flock(lock, LOCK_EX | LOCK_NB) };
 	for_names(cache, clear_one, &clearing);
+	meeting_sweep(cache);
 	if (clearing.locked)
 		unlinkat(cache, "lock", 0);
 	// Gone when nothing of anybody is left in it.

@@ -75,6 +75,8 @@ const request: Fact[] = [
   ['runtime-from', 'warm'],
   ['cpus', '8'],
   ['pid', '1000'],
+  ['cgroup', '0::/user.slice/user-1000.slice/session-1.scope\n'],
+  ['namespaces', '4026531837 4026531836'],
 ];
 
 const names = ['userns', 'mount', 'fuse', 'overlay', 'tmpfs-xattr', 'seccomp', 'pidfd', 'openat2'];

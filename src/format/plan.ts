@@ -68,6 +68,8 @@ export const ops = {
   supervise: { code: 37, fields: [['termSignal', 'u32'], ['flags', 'u32']] },
   /** Forks: this process stays as an init that reaps, its child goes on. After `supervise` with the flag init. */
   init: { code: 38, fields: [] },
+  /** The file server of the next `serve` may be shared with starts that have the same key and the same entries, owners and image; they meet in dir. */
+  share: { code: 50, fields: [['dir', 'str'], ['key', 'str']] },
   /** Takes a writable layer on disk for a later `overlay` with upper '': a fresh one below place that goes after the run, or the directory dir, which stays and is used again for the same digest and owners. */
   layer: { code: 55, fields: [['place', 'str'], ['dir', 'str'], ['digest', 'str'], ['owners', 'str']] },
 } as const satisfies OpTable;

@@ -89,6 +89,8 @@ const request: Request = {
   runtimeFrom: 'warm',
   cpus: 2,
   pid: 77,
+  cgroup: '0::/user.slice/user-4242.slice/session-1.scope\n',
+  namespaces: '4026531837 4026531836',
 };
 
 /** The question about the caller that is asked when the host's files do not know him. */

@@ -16,6 +16,7 @@ describe('planLaunch: the payload', () => {
     expect(names(plan)).toEqual([
       ...[
         'entry',
+        'share',
         'serve',
         'userns',
         'unshare',

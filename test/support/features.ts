@@ -4,6 +4,7 @@ import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'vitest';
 import { bundler } from './bundle.ts';
+import { whyNoCgroups } from './cgroup.ts';
 import { sanitize } from './sanitize.ts';
 import { isRoot, prepareMachine } from './session.ts';
 
@@ -16,7 +17,8 @@ export type Feature =
   | 'busybox'
   | 'strace'
   | 'unsquashfs'
-  | 'bash';
+  | 'bash'
+  | 'cgroup';
 
 function hasCommand(name: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
@@ -51,6 +53,7 @@ const reasons: Record<Feature, () => string | undefined> = {
   unsquashfs: () => (hasCommand('unsquashfs') ? undefined : 'unsquashfs is missing: apt-get install squashfs-tools'),
   busybox: () => (existsSync('/bin/busybox') ? undefined : '/bin/busybox is missing: apt-get install busybox-static'),
   strace: () => (hasCommand('strace') ? undefined : 'strace is missing: apt-get install strace'),
+  cgroup: () => whyNoCgroups(),
   bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
 };
 
