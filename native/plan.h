@@ -12,7 +12,7 @@
 // X(enumerator, code, name, fields): one letter a field: w u32, q u64, s str, b bytes, v strs
 #define PLAN_OPS(X) \
 	X(OP_ENTRY, 1, "entry", "wswb") \
-	X(OP_SERVE, 2, "serve", "sqqwwwq") \
+	X(OP_SERVE, 2, "serve", "sqqwwwqw") \
 	X(OP_EXTRACT, 3, "extract", "sqqsssw") \
 	X(OP_USERNS, 4, "userns", "wwww") \
 	X(OP_UNSHARE, 5, "unshare", "w") \
@@ -37,6 +37,7 @@
 	X(OP_HOOK, 31, "hook", "svvvss") \
 	X(OP_RESUME, 32, "resume", "v") \
 	X(OP_SECCOMP, 35, "seccomp", "w") \
+	X(OP_USERNS_RANGES, 36, "usernsRanges", "vvss") \
 	X(OP_SUPERVISE, 37, "supervise", "ww") \
 	X(OP_INIT, 38, "init", "") \
 	X(OP_SHARE, 50, "share", "ss") \
@@ -50,6 +51,7 @@ enum plan_code {
 
 enum { ENTRY_DIR = 1, ENTRY_FILE = 2, ENTRY_SYMLINK = 3, ENTRY_MOUNTPOINT = 4 };
 enum { UNSHARE_MOUNT = 1, UNSHARE_PID = 2, UNSHARE_NET = 4, UNSHARE_IPC = 8, UNSHARE_UTS = 16, UNSHARE_CGROUP = 32 };
+enum { SERVE_OWNERS = 1 };
 enum { ROOT_FUSE = 1, ROOT_DIRECTORY = 2, ROOT_LOOP = 3 };
 enum { ROOT_READONLY = 1 };
 enum { EXTRACT_KEEP = 1, EXTRACT_REUSE = 2, EXTRACT_QUIET = 4 };
@@ -92,10 +94,11 @@ struct buffer;
 
 // Who gave the plan. finish: what is to be done in the last moment before the process becomes the command, because it could not be waited for earlier
 // without losing time. resume: sends these facts and gets the rest of the plan, which stays valid; 1: there is none but an exit status, in *status,
-// and what there was to print is printed; -1: why.
+// and what there was to print is printed; -1: why. disown: a child has forked off that goes on with the plan, and it is called there; may be NULL.
 struct plan_end {
 	void (*finish)(void *arg);
 	int (*resume)(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why);
+	void (*disown)(void *arg);
 	void *arg;
 };
 

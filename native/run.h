@@ -23,6 +23,7 @@ struct run {
 	struct serve_entry *entry;
 	size_t entry_count;
 	int server;                         // socket of the file server
+	bool server_owners;                 // it shows the image's owners
 	const struct plan_op *sharing;      // the operation `share`; NULL: the server is ours alone
 	struct share share;
 	struct extraction extraction;
@@ -52,4 +53,7 @@ int run_open_sources(struct run *run, struct fault *why);
 int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why);
 int run_overlay(struct run *run, struct fault *why);
 // Goes on with the rest of the plan, which becomes run->plan. 1: there is no rest, but an exit status.
+// Forks; both return in the child that goes on with the plan (supervise.h).
+int run_supervised(struct run *run, const struct plan_op *op, struct fault *why);
+int run_below_init(struct run *run, struct fault *why);
 int run_resume(struct run *run, const struct plan_op *op, int *status, struct fault *why);

@@ -16,6 +16,7 @@
 #include "seccomp_filter.h"
 #include "supervise.h"
 #include "userns.h"
+#include "userns_ranges.h"
 #include "wire.h"
 
 static void collect_entry(struct run *run, const struct plan_op *op)
@@ -29,7 +30,7 @@ static void collect_entry(struct run *run, const struct plan_op *op)
 static bool is_last_unshare(const struct run *run, size_t index)
 {
 	for (size_t i = index + 1; i < run->plan->count; i++) {
-		if (run->plan->op[i].code == OP_UNSHARE || run->plan->op[i].code == OP_USERNS)
+		if (run->plan->op[i].code == OP_UNSHARE || run->plan->op[i].code == OP_USERNS || run->plan->op[i].code == OP_USERNS_RANGES)
 			return false;
 	}
 	return true;
@@ -136,35 +137,6 @@ _Noreturn static void become_command(struct run *run, const struct plan_op *op)
 	fault_die(&why, status);
 }
 
-// From here on this process is the supervisor's child. The planner is the supervisor's to reap, whose child it is.
-static int begin_supervision(struct run *run, const struct plan_op *op, struct fault *why)
-{
-	const struct supervise_orders orders = {
-		.init = op->field[1].number & SUPERVISE_INIT, .term_signal = (int)op->field[0].number,
-		.parent_death_signal = run->parent_death_signal, .parent = run->parent,
-		.finish = run->end ? run->end->finish : NULL, .arg = run->end ? run->end->arg : NULL,
-	};
-
-	if (supervise_fork(&orders, &run->line, why) < 0)
-		return -1;
-	run->end = NULL;
-	run->parent = getppid();
-	run->parent_death_signal = SIGKILL;
-	return 0;
-}
-
-// The command's process dies with the init, and need not hear of the supervisor.
-static int begin_init(struct run *run, struct fault *why)
-{
-	if (run->line < 0)
-		return fault(why, 0, "obey the launch plan: init without supervise");
-	if (supervise_init(run->line, why) < 0)
-		return -1;
-	close_fd(&run->line);
-	run->parent = getppid();
-	return 0;
-}
-
 static int require_root(const struct run *run, const struct plan_op *op, struct fault *why)
 {
 	return run->rootfs.fd < 0 ? fault(why, 0, "obey the launch plan: %s comes before root", op->name) : 0;
@@ -176,6 +148,7 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	const struct plan_op *op = &run->plan->op[index];
 	const struct plan_field *field = op->field;
 	struct userns_map map;
+	struct userns_ranges ranges;
 
 	switch (op->code) {
 	case OP_ENTRY:
@@ -247,10 +220,15 @@ static int obey(struct run *run, size_t index, struct fault *why)
 		return 0;
 	case OP_SECCOMP:
 		return seccomp_install((unsigned)field[0].number, why);
+	case OP_USERNS_RANGES:
+		ranges = (struct userns_ranges){
+			.uid_map = field[0].list, .gid_map = field[1].list, .newuidmap = field[2].data, .newgidmap = field[3].data,
+		};
+		return userns_enter_ranges(&ranges, why);
 	case OP_SUPERVISE:
-		return begin_supervision(run, op, why);
+		return run_supervised(run, op, why);
 	case OP_INIT:
-		return begin_init(run, why);
+		return run_below_init(run, why);
 	}
 	return fault(why, 0, "obey the launch plan: unknown operation %s", op->name);
 }

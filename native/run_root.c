@@ -26,13 +26,15 @@ int run_serve(struct run *run, const struct plan_op *op, struct fault *why)
 {
 	struct serve_config config = {
 		.offset = op->field[1].number, .size = op->field[2].number, .uid = (uint32_t)op->field[3].number, .gid = (uint32_t)op->field[4].number,
-		.threads = (unsigned)op->field[5].number, .cache_bytes = op->field[6].number, .entry = run->entry, .entry_count = run->entry_count,
+		.threads = (unsigned)op->field[5].number, .cache_bytes = op->field[6].number,
+		.image_owners = op->field[7].number & SERVE_OWNERS, .entry = run->entry, .entry_count = run->entry_count,
 	};
 	OWN_FD file = open_image(run, op->field[0].data, config.offset, &config.size, why);
 
 	if (file < 0)
 		return -1;
 	config.file = file;
+	run->server_owners = config.image_owners;
 	switch (run_share(run, op, file)) {
 	case SHARE_MEMBER:
 		return 0;
@@ -216,7 +218,7 @@ static int mount_served(struct run *run, bool readonly, struct fault *why)
 		return rootfs_refresh(&run->rootfs, why);
 	}
 	run->server = -1;
-	if (serve_mount(server, fd_path(path, mountpoint), MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0), why) < 0)
+	if (serve_mount(server, fd_path(path, mountpoint), MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0), run->server_owners, why) < 0)
 		return -1;
 	if (rootfs_refresh(&run->rootfs, why) < 0)
 		return -1;

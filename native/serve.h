@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The file server: a squashfs image, with synthetic entries added, over the raw FUSE protocol (linux/fuse.h).
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "fault.h"
@@ -12,6 +13,7 @@ struct serve_config {
 	int file;                     // open descriptor of the file that holds the image
 	uint64_t offset, size;
 	uint32_t uid, gid;            // owner shown for every file, in the view of the namespace that mounts
+	bool image_owners;            // the image's owners are shown instead, and those only for the entries
 	unsigned threads;             // 0: one a CPU, at most 8
 	uint64_t cache_bytes;         // 0: the default
 	const struct serve_entry *entry;
@@ -26,5 +28,5 @@ struct serve_config {
 int serve_start(const struct serve_config *config, struct fault *why);
 
 // In the mounting process, inside its namespaces: opens /dev/fuse, mounts it on `target` (a path such as /proc/self/fd/N) with mount flags
-// ms_flags (read-only always), sends the descriptor to the server and closes both it and the socket. 0 or -1.
-int serve_mount(int socket, const char *target, unsigned long ms_flags, struct fault *why);
+// ms_flags (read-only always; any_user: other users of the namespace may look at it, too), sends the descriptor to the server and closes both it and the socket. 0 or -1.
+int serve_mount(int socket, const char *target, unsigned long ms_flags, bool any_user, struct fault *why);

@@ -86,7 +86,7 @@ static int send_descriptor(int socket, int fd)
 	return put < 0 ? -1 : 0;
 }
 
-int serve_mount(int socket, const char *target, unsigned long ms_flags, struct fault *why)
+int serve_mount(int socket, const char *target, unsigned long ms_flags, bool any_user, struct fault *why)
 {
 	OWN_FD owned = socket;
 	OWN_FD fuse = -1;   // closed here in any case: whoever keeps it makes readers hang when the server dies
@@ -97,7 +97,8 @@ int serve_mount(int socket, const char *target, unsigned long ms_flags, struct f
 		return fail_open(why, errno);
 	if (receive_status(owned, why) != 0)
 		return -1;
-	snprintf(data, sizeof data, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions", fuse, (unsigned)getuid(), (unsigned)getgid());
+	snprintf(data, sizeof data, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fuse, (unsigned)getuid(), (unsigned)getgid(),
+		any_user ? ",allow_other" : "");
 	if (mount("bundler", target, "fuse.bundler", ms_flags | MS_RDONLY, data) != 0)
 		return fail_mount(why, errno, target);
 	if (send_descriptor(owned, fuse) != 0) {

@@ -41,6 +41,8 @@ void serve_init(const struct worker *worker, const struct fuse_in_header *head, 
 
 static void fill_attr(const struct server *server, const struct image_node *node, struct fuse_attr *attr)
 {
+	bool own = server->image_owners && !(node->ref & TREE_SYNTHETIC);
+
 	*attr = (struct fuse_attr){
 		.ino = node->number,
 		.size = node->size,
@@ -50,8 +52,8 @@ static void fill_attr(const struct server *server, const struct image_node *node
 		.ctime = node->mtime,
 		.mode = node->mode,
 		.nlink = node->links,
-		.uid = server->uid,
-		.gid = server->gid,
+		.uid = own ? node->uid : server->uid,
+		.gid = own ? node->gid : server->gid,
 		.rdev = node->rdev,
 	};
 }

@@ -20,6 +20,7 @@ struct server {
 	struct image *image;
 	struct tree tree;
 	uint32_t uid, gid;
+	bool image_owners;
 	atomic_bool no_open, no_opendir;   // the kernel can do without OPEN and OPENDIR
 };
 

@@ -126,6 +126,7 @@ void serve_run(const struct serve_config *config, int socket)
 	mallopt(M_ARENA_MAX, 1);
 	server.uid = config->uid;
 	server.gid = config->gid;
+	server.image_owners = config->image_owners;
 	status.failed = prepare(&server, config, &status.why) != 0;
 	put = send(socket, &status, sizeof status, MSG_NOSIGNAL);
 	if (config->keeper)

@@ -192,9 +192,12 @@ static void pass_on(struct supervisor *self, const struct signalfd_siginfo *info
 
 static void look(struct supervisor *self)
 {
-	int status;
-	pid_t pid = waitpid(self->child, &status, WNOHANG | WUNTRACED | __WALL);
+	int status = 0;
+	pid_t pid;
 
+	// others are what the start has left: a planner that took its time
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | __WALL)) > 0 && pid != self->child)
+		;
 	if (pid != self->child)
 		return;
 	if (WIFSTOPPED(status)) {

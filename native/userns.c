@@ -53,13 +53,16 @@ static void hint_map(struct fault *why)
 }
 
 // A thread that was joined may not have left the kernel's thread group yet, and then unshare(2) answers EINVAL for a moment.
-static int unshare_user(void)
+int userns_unshare(struct fault *why)
 {
 	const struct timespec pause = {0, 1000000};
 
 	for (int tries = 0; unshare(CLONE_NEWUSER) < 0; tries++) {
-		if (errno != EINVAL || tries == 50)
+		if (errno != EINVAL || tries == 50) {
+			fault(why, errno, "create a user namespace");
+			hint_unshare(why);
 			return -1;
+		}
 		nanosleep(&pause, NULL);
 	}
 	return 0;
@@ -69,11 +72,8 @@ int userns_enter(const struct userns_map *map, struct fault *why)
 {
 	char text[64];
 
-	if (unshare_user() < 0) {
-		fault(why, errno, "create a user namespace");
-		hint_unshare(why);
+	if (userns_unshare(why) < 0)
 		return -1;
-	}
 	// Linux before 3.19 has no such file, and no need for it
 	if (write_proc("/proc/self/setgroups", "deny", why) < 0 && why->error != ENOENT) {
 		hint_map(why);

@@ -11,6 +11,7 @@ import type { Observer } from './observer.ts';
 import { type Options, printable } from './options.ts';
 import type { Request } from './request.ts';
 import type { Settings } from './settings.ts';
+import type { Subids } from './subids.ts';
 
 /** Looks at everything on the host that a launch depends on. Plain files only: no NSS, no program of the host. */
 export function readHost(
@@ -37,6 +38,7 @@ export function readHost(
     terminal: readTerminal(observer, request, settings),
     shell: options.conf === null ? '' : findShell(observer, request),
     covered: settings.unshare.pid || settings.unshare.net ? readCovered(observer) : [],
+    subids: settings.subuid ? readSubids(observer, request) : noSubids,
     files: { ...files, ...readFiles(observer, request, options) },
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer) : noLimits,
@@ -78,6 +80,20 @@ export function readCovered(observer: Observer): Bytes[] {
   const madeForMounts =
     /^\/(proc\/(sys\/fs\/binfmt_misc|fs\/(nfsd|xfs))|sys\/(kernel\/(debug|tracing|security|config)|fs\/(bpf|cgroup|fuse\/connections|pstore|resctrl|selinux|smackfs)|firmware\/efi\/efivars))(\/|$)/;
   return points.filter((point) => /^\/(proc|sys)\/./.test(point) && !madeForMounts.test(point));
+}
+
+const noSubids: Subids = { subuid: '', subgid: '', newuidmap: '', newgidmap: '' };
+
+function readSubids(observer: Observer, { env }: Request): Subids {
+  const dirs = [...(env.PATH ?? '').split(':').filter((dir) => dir.startsWith('/')), '/usr/bin', '/bin', '/usr/sbin'];
+  const find = (name: string) =>
+    dirs.map((dir) => `${dir}/${name}`).find((path) => observer.lookAt(path) === 'file') ?? '';
+  return {
+    subuid: observer.readFile('/etc/subuid') ?? '',
+    subgid: observer.readFile('/etc/subgid') ?? '',
+    newuidmap: find('newuidmap'),
+    newgidmap: find('newgidmap'),
+  };
 }
 
 function readTerminal(observer: Observer, request: Request, settings: Settings): Bytes {

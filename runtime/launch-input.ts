@@ -6,6 +6,7 @@ import type { Configuration } from './configuration.ts';
 import type { Options } from './options.ts';
 import type { Request } from './request.ts';
 import type { Settings } from './settings.ts';
+import type { Subids } from './subids.ts';
 
 /** Everything a launch depends on, as plain data: `planLaunch(JSON.parse(text))` replays one. Strings are byte strings. */
 export interface LaunchInput {
@@ -58,6 +59,8 @@ export interface HostFacts {
   readonly terminal: Bytes;
   /** Where the host's own /proc and /sys are covered, as a container runtime does; looked at only for a process or network namespace. */
   readonly covered: readonly Bytes[];
+  /** Looked at only for --subuid. */
+  readonly subids: Subids;
   /** The scripts and files that options name, by the path as given. */
   readonly files: Readonly<Record<Bytes, Bytes>>;
   readonly memoryAvailableBytes: number;

@@ -1,18 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-import { filterKinds, type Op, superviseFlags, unshareFlags } from '../src/format/plan.ts';
+import { extractFlags, filterKinds, type Op, superviseFlags, unshareFlags } from '../src/format/plan.ts';
+import { Failure } from './failure.ts';
 import type { Identity } from './identity.ts';
 import type { LaunchInput } from './launch-input.ts';
+import type { Payload } from './payload.ts';
+import { planRanges } from './subids.ts';
 
 /** The namespaces that a container gets, user namespace first. With a process namespace the rest is done by a child (native/supervise.h). */
-export function planNamespaces(input: LaunchInput, identity: Identity): Op[] {
-  return [planUserNamespace(input, identity), ...planOtherNamespaces(input)];
+export function planNamespaces(
+  input: LaunchInput,
+  identity: Identity,
+  payload: Payload,
+): readonly Op[] | { readonly ask: readonly string[] } {
+  const { request, settings } = input;
+  const others = planOtherNamespaces(input);
+  if (payload.driver === 'kernel') return others;
+  if (settings.subuid) {
+    refuseStrangers(input, payload);
+    const ranges = planRanges(input, identity);
+    return 'ask' in ranges ? ranges : [ranges, ...others];
+  }
+  const { uid, gid } = identity;
+  return [
+    { op: 'userns', insideUid: uid, insideGid: gid, outsideUid: request.euid, outsideGid: request.egid },
+    ...others,
+  ];
 }
 
-function planUserNamespace({ request }: LaunchInput, { uid, gid }: Identity): Op {
-  return { op: 'userns', insideUid: uid, insideGid: gid, outsideUid: request.euid, outsideGid: request.egid };
+/** Files that other ids of ours own cannot be removed again from outside: what goes after the run must not hold any. */
+function refuseStrangers({ settings }: LaunchInput, payload: Payload): void {
+  if (payload.driver === 'kernel') return;
+  const inMemory = payload.driver === 'extract' && payload.place === '' && payload.target === '';
+  const unpacked = payload.driver === 'extract' && settings.rw && payload.layer === null && !inMemory;
+  const goes = unpacked && (payload.flags & extractFlags.keep) === 0;
+  if (!goes && payload.layer?.in !== 'disk') return;
+  throw new Failure(
+    '--subuid with --rw needs a writable layer in memory or in a directory that stays',
+    'add --overlay DIR, or leave out --subuid',
+  );
 }
 
-export function planOtherNamespaces({ settings, manifest, host }: LaunchInput): Op[] {
+function planOtherNamespaces({ settings, manifest, host }: LaunchInput): Op[] {
   const { pid, net, ipc, uts } = settings.unshare;
   const flags = [
     unshareFlags.mount,
@@ -33,12 +61,13 @@ export function planOtherNamespaces({ settings, manifest, host }: LaunchInput): 
 }
 
 /** What the command gives up, and what it is spared. enroot leaves a mapped root its (namespaced) capabilities, so that package managers work. */
-export function planPrivileges(input: LaunchInput, identity: Identity, mapped: boolean): Op[] {
+export function planPrivileges(input: LaunchInput, identity: Identity, namespaces: readonly Op[]): Op[] {
+  const isSingle = namespaces[0]?.op === 'userns';
   return [
     { op: 'noNewPrivs' },
     ...(identity.uid === 0 ? [] : [{ op: 'dropCaps' } as const]),
     // With one id mapped chown and setuid can only fail.
-    ...(identity.uid === 0 && mapped ? [{ op: 'seccomp', kind: filterKinds.fakeRoot } as const] : []),
+    ...(identity.uid === 0 && isSingle ? [{ op: 'seccomp', kind: filterKinds.fakeRoot } as const] : []),
     ...(input.settings.unshare.pid && input.settings.init ? [{ op: 'init' } as const] : []),
   ];
 }

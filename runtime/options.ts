@@ -58,6 +58,10 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'root', short: 'r', text: 'Ask to be remapped to root inside the container' },
   { long: 'rw', short: 'w', text: 'Make the container root filesystem writable' },
   { long: 'user', argument: 'USER[:GROUP]', text: "Be that user inside: a name of the image's, or a number" },
+  {
+    long: 'subuid',
+    text: "Map the ranges of ids that /etc/subuid and /etc/subgid give you, and show files' real owners",
+  },
   { long: 'pid', text: 'Run the container in a new PID namespace' },
   { long: 'init', text: 'Run a small init as its process 1, which reaps and passes signals on (implies --pid)' },
   { long: 'net', text: 'Run the container in a new network namespace (loopback only)' },
@@ -107,6 +111,7 @@ export interface Options {
   readonly overlay: Bytes | null;
   /** USER[:GROUP]. */
   readonly user: Bytes | null;
+  readonly subuid: boolean;
   /** Namespaces of its own; with an init as process 1. */
   readonly pid: boolean;
   readonly init: boolean;
@@ -207,6 +212,7 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     rw: has('rw'),
     overlay: lastOf('overlay'),
     user: lastOf('user'),
+    subuid: has('subuid'),
     pid: has('pid') || has('init'),
     init: has('init'),
     net: has('net'),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
-import { entryKinds, type Op, rootDrivers, rootFlags } from '../src/format/plan.ts';
+import { entryKinds, type Op, rootDrivers, rootFlags, serveFlags } from '../src/format/plan.ts';
 import { type Command, planCommand } from './command.ts';
 import { hasHostHooks } from './configuration.ts';
 import { collectEnvironment, planEnvironment, variable } from './environment.ts';
@@ -12,7 +12,7 @@ import { type Identity, planIdentity } from './identity.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
 import type { Layer } from './layer.ts';
 import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
-import { planNamespaces, planOtherNamespaces, planPrivileges } from './namespaces.ts';
+import { planNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 import { planShare } from './share.ts';
 
@@ -26,6 +26,8 @@ export function planLaunch(input: LaunchInput): Launch {
   const shadow = planShadow(input);
   if ('ask' in shadow) return shadow;
   const identity = planIdentity(input);
+  const namespaces = planNamespaces(input, identity, payload);
+  if ('ask' in namespaces) return namespaces;
   const kept = isKept(payload);
   const collected = collectEnvironment(input);
   const hooks = runHooks({ input, shadow, environ: collected, kept });
@@ -34,7 +36,8 @@ export function planLaunch(input: LaunchInput): Launch {
   const hosted = hasHostHooks(input) && input.resumed === null;
   const environment = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
   const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
-  const finish = (known: FullCommand) => finishOps(input, identity, payload, mounts, known);
+  const privileges = planPrivileges(input, identity, namespaces);
+  const finish = (known: FullCommand) => finishOps(input, privileges, payload, mounts, known);
   if (command !== null && input.resumed !== null) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
   const homeIsLate = home !== null && isInTmpfs(home.path, mounts);
@@ -48,7 +51,7 @@ export function planLaunch(input: LaunchInput): Launch {
     plan: [
       ...shadow.warnings.map((text): Op => ({ op: 'warn', text })),
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
-      ...rootOps(input, identity, payload),
+      ...rootOps(input, identity, payload, namespaces),
       ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
       // Over our files, so that a layer that stays keeps only what the command writes.
       ...(payload.driver === 'extract' ? overlayOps(payload.layer) : []),
@@ -66,7 +69,7 @@ type FullCommand = Command & { readonly environment: readonly Bytes[] };
 /** From the late mounts to the command: the end of a plan in one part, or the second part after hooks of the host. */
 function finishOps(
   input: LaunchInput,
-  identity: Identity,
+  privileges: readonly Op[],
   payload: Payload,
   mounts: MountPlan,
   { environment, argv, cwd, shown }: FullCommand,
@@ -81,14 +84,14 @@ function finishOps(
     ...(isReadonly || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
     { op: 'pivot' },
     cwd,
-    ...planPrivileges(input, identity, payload.driver !== 'kernel'),
+    ...privileges,
     { op: 'env', vars: environment },
     { op: 'exec', argv, search: variable(environment, 'PATH') },
   ];
 }
 
 /** Everything from the payload to a mounted root. The server and the janitor start before the namespaces exist. */
-function rootOps(input: LaunchInput, identity: Identity, payload: Payload): Op[] {
+function rootOps(input: LaunchInput, identity: Identity, payload: Payload, namespaces: readonly Op[]): Op[] {
   const { uid, gid } = identity;
   const { offset, sizeBytes } = payloadSection(input);
   switch (payload.driver) {
@@ -96,8 +99,18 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload): Op[]
       return [
         ...layerOps(input, payload.layer),
         ...planShare(input),
-        { op: 'serve', file: '', offset, sizeBytes, uid, gid, threads: 0, cacheBytes: 0 },
-        ...planNamespaces(input, identity),
+        {
+          op: 'serve',
+          file: '',
+          offset,
+          sizeBytes,
+          uid,
+          gid,
+          threads: 0,
+          cacheBytes: 0,
+          flags: input.settings.subuid ? serveFlags.owners : 0,
+        },
+        ...namespaces,
         { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },
         ...overlayOps(payload.layer),
       ];
@@ -105,12 +118,12 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload): Op[]
       return [
         ...layerOps(input, payload.layer),
         extractOp(input, payload),
-        ...planNamespaces(input, identity),
+        ...namespaces,
         { op: 'root', driver: rootDrivers.directory, file: '', offset, sizeBytes, flags: 0 },
       ];
     case 'kernel':
       return [
-        ...planOtherNamespaces(input),
+        ...namespaces,
         { op: 'root', driver: rootDrivers.loop, file: '', offset, sizeBytes, flags: rootFlags.readonly },
         ...overlayOps({ in: 'memory', sizeBytes: input.settings.layerSizeBytes }),
       ];
@@ -123,7 +136,7 @@ function layerOps(input: LaunchInput, layer: Layer | null): Op[] {
   const { digest } = imageOf(input);
   const where = layer.in === 'disk' ? { place: layer.place, dir: '' } : { place: '', dir: layer.dir };
   // With one mapped id all files are the caller's on disk, root inside or not.
-  return [{ op: 'layer', ...where, digest, owners: 'single' }];
+  return [{ op: 'layer', ...where, digest, owners: input.settings.subuid ? 'ranges' : 'single' }];
 }
 
 function overlayOps(layer: Layer | null): Op[] {

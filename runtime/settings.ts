@@ -22,6 +22,8 @@ export interface Settings {
   readonly allowSuperuser: boolean;
   /** --pid, --net, --ipc, --uts; ENROOT_UNSHARE_PID and so on. */
   readonly unshare: { readonly pid: boolean; readonly net: boolean; readonly ipc: boolean; readonly uts: boolean };
+  /** --subuid, BUNDLER_SUBUID: ranges of ids are mapped, not only the caller's. */
+  readonly subuid: boolean;
   /** --init: process 1 of a process namespace is ours. */
   readonly init: boolean;
   /** ENROOT_MOUNT_HOME: the hook 10-home. */
@@ -108,7 +110,9 @@ export function readSettings(sources: SettingSources, options: Options): Setting
       ipc: options.ipc || isOn('ENROOT_UNSHARE_IPC'),
       uts: options.uts || isOn('ENROOT_UNSHARE_UTS'),
     },
-    init: options.init,
+    subuid: options.subuid || isOn('BUNDLER_SUBUID'),
+    // What became another user is no longer killed with the visible process: an init is (native/supervise.h).
+    init: options.init || options.subuid || isOn('BUNDLER_SUBUID'),
     mountHome: isOn('ENROOT_MOUNT_HOME'),
     restrictDev: isOn('ENROOT_RESTRICT_DEV'),
     builtins: sources.builtins,

@@ -24,7 +24,8 @@ export function planShare(input: LaunchInput): Op[] {
   const { uid, gid, euid, egid, cacheDir } = request;
   // The kernel lets only the ids of the first read the mount, and to the keeper every stranger looks like nobody.
   const isPlainUser = uid === euid && gid === egid && euid !== host.overflowUid;
-  if (!settings.share || cacheDir === '' || host.probes.pidfd !== 'ok' || !isPlainUser) return [];
+  // What shows real owners can be read in its own user namespace only.
+  if (!settings.share || settings.subuid || cacheDir === '' || host.probes.pidfd !== 'ok' || !isPlainUser) return [];
   const key = {
     digest: imageOf(input).digest,
     user: `${euid}:${egid}`,

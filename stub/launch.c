@@ -76,6 +76,13 @@ static int read_reply(const struct planner *planner, struct buffer *reply, struc
 	}
 }
 
+// Its number means another process here, or none.
+static void disown_planner(void *arg)
+{
+	struct planner *planner = arg;
+	planner->pid = -1;
+}
+
 static void reap_planner(void *planner)
 {
 	planner_end(planner);
@@ -112,7 +119,7 @@ static int resume_planner(void *arg, struct buffer *facts, struct plan *rest, in
 static int obey(const struct bundle *bundle, struct planner *planner, const struct buffer *reply, struct fault *why)
 {
 	struct plan plan;
-	struct plan_end end = { reap_planner, resume_planner, planner };
+	struct plan_end end = { reap_planner, resume_planner, disown_planner, planner };
 	int kind = reply->size ? reply->data[0] : 0;
 	if (kind == REPLY_TEXT) {
 		planner_dismiss(planner);

@@ -119,7 +119,7 @@ static int collect(struct planner *planner)
 int planner_reap(struct planner *planner)
 {
 	// Looking without waiting (WNOWAIT leaves the status): one that closed its pipe but does not end is killed.
-	for (int waited_ms = 0; waited_ms < PATIENCE_MS; waited_ms++) {
+	for (int waited_ms = 0; planner->pid > 0 && waited_ms < PATIENCE_MS; waited_ms++) {
 		siginfo_t info = { 0 };
 		struct timespec millisecond = { 0, 1000000 };
 		if (waitid(P_PID, (id_t)planner->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid)
@@ -133,6 +133,7 @@ void planner_dismiss(const struct planner *planner)
 {
 	// It has nothing left to do once its reply is here, and Node's own way out would cost milliseconds.
 	if (planner->pid > 0)
+		if (planner->pid > 0)
 		kill(planner->pid, SIGKILL);
 }
 

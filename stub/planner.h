@@ -8,7 +8,7 @@
 #include "spawn.h"
 
 struct planner {
-	pid_t pid;
+	pid_t pid;              // -1: not this process's child
 	int request, reply;     // our ends: a socket (so that a planner gone raises no SIGPIPE) and a pipe
 	int errors;             // memfd with what a crash prints
 	struct sigchld_state sigchld;

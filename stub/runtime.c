@@ -189,7 +189,7 @@ int runtime_enter(const struct bundle *bundle, struct runtime *runtime, struct f
 	int server = runtime->server;
 	runtime->server = -1;
 	runtime->from = "mounted";
-	if (server >= 0 && !serve_mount(server, runtime->dir, MS_NOSUID | MS_NODEV | MS_RDONLY, &served))
+	if (server >= 0 && !serve_mount(server, runtime->dir, MS_NOSUID | MS_NODEV | MS_RDONLY, false, &served))
 		return 0;
 	runtime->from = "memory";
 	if (!unpack_into_memory(bundle, bundle_section(bundle, "runtime"), runtime->dir, why))

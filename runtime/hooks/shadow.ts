@@ -46,7 +46,8 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
   const passwd = manifest.rootfs?.passwd ?? '';
   const caller = findUser(input, lines.passwd);
   const user = findAccount(passwd, identity, caller);
-  const shell = user === caller || user.shell === '' ? pickShell(input, caller.shell) : user.shell;
+  const shell = pickShell(input, caller.shell);
+  const ownShell = user === caller || user.shell === '' ? shell : user.shell;
   const [uid, gid] = isRoot ? [request.euid, request.egid] : [identity.uid, identity.gid];
   const group =
     identity.account?.group || (gid === request.egid ? findGroup(input, lines.group, caller.name) : `g${gid}`);
@@ -54,7 +55,7 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
     [
       `root:x:0:0:root:/root:${shell}`,
       `nobody:x:${host.overflowUid}:${host.overflowGid}:nobody:/:/sbin/nologin`,
-      `${user.name}:x:${uid}:${gid}:${user.gecos}:${user.home}:${shell}`,
+      `${user.name}:x:${uid}:${gid}:${user.gecos}:${user.home}:${ownShell}`,
     ],
     passwd,
   );
@@ -69,7 +70,13 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
   const home = isRoot ? '/root' : user.home;
   const makesHome = readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no' && canBeHome(home);
   return {
-    account: { name: isRoot ? 'root' : user.name, home, shell, loginName: user.name },
+    // An account that nobody can log in as gets a shell all the same: it is not asked to log in.
+    account: {
+      name: isRoot ? 'root' : user.name,
+      home,
+      shell: /(^|\/)(false|nologin)$/.test(ownShell) ? shell : ownShell,
+      loginName: user.name,
+    },
     hostHome: caller.home,
     shown,
     home: makesHome ? { kind: 'dir', path: home, mode: 0o700, data: '' } : null,

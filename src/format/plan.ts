@@ -17,8 +17,8 @@ export interface OpTable {
 export const ops = {
   /** One synthetic entry that `serve` adds to the tree. kind: see `entryKinds`; data: content or link target. */
   entry: { code: 1, fields: [['kind', 'u32'], ['path', 'str'], ['mode', 'u32'], ['data', 'bytes']] },
-  /** Forks the file server for a squashfs image inside a file ('' is the running executable). uid, gid: shown as every file's owner. */
-  serve: { code: 2, fields: [['file', 'str'], ['offset', 'u64'], ['sizeBytes', 'u64'], ['uid', 'u32'], ['gid', 'u32'], ['threads', 'u32'], ['cacheBytes', 'u64']] },
+  /** Forks the file server for a squashfs image inside a file ('' is the running executable). uid, gid: shown as every file's owner; flags: see `serveFlags`. */
+  serve: { code: 2, fields: [['file', 'str'], ['offset', 'u64'], ['sizeBytes', 'u64'], ['uid', 'u32'], ['gid', 'u32'], ['threads', 'u32'], ['cacheBytes', 'u64'], ['flags', 'u32']] },
   /** Unpacks the image: into target when given, else into a fresh directory below place; place '' and target '' is a tmpfs mounted later. */
   extract: { code: 3, fields: [['file', 'str'], ['offset', 'u64'], ['sizeBytes', 'u64'], ['place', 'str'], ['target', 'str'], ['digest', 'str'], ['flags', 'u32']] },
   /** A user namespace with one uid and one gid mapped, setgroups denied. */
@@ -64,6 +64,11 @@ export const ops = {
   resume: { code: 32, fields: [['files', 'strs']] },
   /** A seccomp filter for the command and all it starts; kind: see `filterKinds`. After `noNewPrivs`, or with all capabilities of the user namespace. */
   seccomp: { code: 35, fields: [['kind', 'u32']] },
+  /**
+   * A user namespace with ranges of ids, by the host's newuidmap(1) and newgidmap(1); maps: `INSIDE OUTSIDE COUNT` as their arguments.
+   * setgroups stays allowed.
+   */
+  usernsRanges: { code: 36, fields: [['uidMap', 'strs'], ['gidMap', 'strs'], ['newuidmap', 'str'], ['newgidmap', 'str']] },
   /** Forks: the process that the user started becomes a supervisor (native/supervise.h), its child goes on. termSignal: what SIGTERM reaches the command as; 0: as itself. */
   supervise: { code: 37, fields: [['termSignal', 'u32'], ['flags', 'u32']] },
   /** Forks: this process stays as an init that reaps, its child goes on. After `supervise` with the flag init. */
@@ -78,6 +83,8 @@ export const ops = {
 export const entryKinds = { dir: 1, file: 2, symlink: 3, mountpoint: 4 } as const;
 export const unshareFlags = { mount: 1, pid: 2, net: 4, ipc: 8, uts: 16, cgroup: 32 } as const;
 export const rootDrivers = { fuse: 1, directory: 2, loop: 3 } as const;
+/** owners: the image's own owners are shown, uid and gid only for entries of ours; other users of the namespace may look, too. */
+export const serveFlags = { owners: 1 } as const;
 /** nosuid and nodev always hold for the root; readonly: mount it so from the start. */
 export const rootFlags = { readonly: 1 } as const;
 /** keep: leave it after the run and mark it complete; reuse: take an earlier complete one with the same digest; quiet: no progress. */

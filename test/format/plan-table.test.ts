@@ -45,6 +45,7 @@ describe('src/format/plan.ts and native/plan.h', () => {
     ['EXTRACT', plan.extractFlags],
     ['MOUNT', plan.mountOptions],
     ['CWD', plan.cwdFlags],
+    ['SERVE', plan.serveFlags],
     ['FILTER', plan.filterKinds],
     ['SUPERVISE', plan.superviseFlags],
   ])('agree on the constants %s_*', (prefix, record) => {

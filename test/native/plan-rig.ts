@@ -110,7 +110,15 @@ function source(image: Image, shape: Shape): Op[] {
       const user = shape.user ?? ordinaryUser();
       return [
         ...(shape.entries ?? []),
-        { op: 'serve', ...from, uid: shape.uid ?? user.uid, gid: shape.uid ?? user.uid, threads: 0, cacheBytes: 0 },
+        {
+          op: 'serve',
+          ...from,
+          uid: shape.uid ?? user.uid,
+          gid: shape.uid ?? user.uid,
+          threads: 0,
+          cacheBytes: 0,
+          flags: 0,
+        },
       ];
     }
     case 'directory':

@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 	close(config.file);
 	if (namespaces)
 		enter_namespaces(as_root);
-	if (serve_mount(socket, argv[optind + 1], MS_NOSUID | MS_NODEV, &why) != 0)
+	if (serve_mount(socket, argv[optind + 1], MS_NOSUID | MS_NODEV, false, &why) != 0)
 		fault_die(&why, EXIT_OWN_FAILURE);
 	if (chdir(argv[optind + 1]) != 0)
 		die(errno, "enter %s", argv[optind + 1]);

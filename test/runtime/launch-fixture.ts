@@ -120,6 +120,7 @@ const host: HostFacts = {
   cgroupMounts: '',
   terminal: '',
   covered: [],
+  subids: { subuid: '', subgid: '', newuidmap: '', newgidmap: '' },
   files: {},
   memoryAvailableBytes: 8e9,
   limits: {

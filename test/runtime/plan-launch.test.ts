@@ -40,6 +40,7 @@ describe('planLaunch: the payload', () => {
         gid: 4242,
         threads: 0,
         cacheBytes: 0,
+        flags: 0,
       },
     ]);
     expect(pick(plan, 'root')).toMatchObject([{ driver: 1, flags: 1 }]);
