@@ -225,7 +225,7 @@ static void wait_for_the_end(struct janitor *janitor)
 	if (!watch_receive(janitor->control, &watch))
 		return;
 	if (janitor->nest.lock >= 0)
-		nest_note_namespace(janitor->nest.lock, watch.namespace);
+		nest_note_user(janitor->nest.lock, &watch.user);
 	watch_acknowledge(&janitor->control);
 	watch_await_end(&watch, janitor->job.process);
 }

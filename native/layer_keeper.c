@@ -66,7 +66,7 @@ static bool stay(struct keeper *keeper)
 	if (!watch_receive(keeper->control, &watch))
 		return false;
 	if (keeper->nest.lock >= 0)
-		nest_note_namespace(keeper->nest.lock, watch.namespace);
+		nest_note_user(keeper->nest.lock, &watch.user);
 	watch_acknowledge(&keeper->control);
 	watch_await_end(&watch, keeper->process);
 	return true;

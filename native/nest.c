@@ -100,14 +100,15 @@ failed:
 	return -1;
 }
 
-void nest_note_namespace(int lock, uint64_t namespace)
+void nest_note_user(int lock, const struct nest_user *user)
 {
 	struct utsname host;
-	char text[sizeof host.nodename + 32];
+	char text[sizeof host.nodename + 64];
 	int size;
 
 	uname(&host);
-	size = snprintf(text, sizeof text, "%s\n%llu\n", host.nodename, (unsigned long long)namespace);
+	size = user->is_root ? snprintf(text, sizeof text, "%s\nroot %llu %llu\n", host.nodename, (unsigned long long)user->inode, (unsigned long long)user->device)
+		: snprintf(text, sizeof text, "%s\n%llu\n", host.nodename, (unsigned long long)user->inode);
 	if (pwrite(lock, text, (size_t)size, 0) != size) {
 		// a full disk: the sweep then has only the lock to go by
 	}
@@ -143,7 +144,7 @@ void nest_close(struct nest *nest)
 	close_fd(&nest->lock);
 }
 
-int namespace_lives(uint64_t namespace)
+int nest_user_lives(const struct nest_user *user)
 {
 	DIR *list = opendir("/proc");
 	const struct dirent *entry;
@@ -156,8 +157,8 @@ int namespace_lives(uint64_t namespace)
 		struct stat facts;
 		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
 			continue;
-		snprintf(path, sizeof path, "%s/ns/mnt", entry->d_name);
-		lives = fstatat(dirfd(list), path, &facts, 0) == 0 && facts.st_ino == namespace;
+		snprintf(path, sizeof path, "%s/%s", entry->d_name, user->is_root ? "root" : "ns/mnt");
+		lives = fstatat(dirfd(list), path, &facts, 0) == 0 && facts.st_ino == user->inode && (!user->is_root || facts.st_dev == user->device);
 	}
 	closedir(list);
 	return lives;
@@ -170,10 +171,11 @@ static bool is_nest_name(const char *name, const char *prefix)
 	return strncmp(name, prefix, size) == 0 && strlen(name) == size + RANDOM_SIZE && strspn(name + size, "abcdefghijklmnopqrstuvwxyz0123456789") == RANDOM_SIZE;
 }
 
-// Reads what the lock says; true when its nest was made on this host and no process lives in its mount namespace.
+// Reads what the lock says; true when its nest was made on this host and no process uses it.
 static bool is_abandoned(int lock)
 {
 	struct utsname host;
+	struct nest_user user = {0};
 	char text[256] = "", *line;
 	ssize_t size = pread(lock, text, sizeof text - 1, 0);
 
@@ -183,7 +185,12 @@ static bool is_abandoned(int lock)
 	*line++ = 0;
 	if (strcmp(text, host.nodename) != 0)
 		return false;
-	return !*line || !namespace_lives(strtoull(line, NULL, 10));
+	if (!*line)
+		return true;
+	user.is_root = strncmp(line, "root ", 5) == 0;
+	user.inode = strtoull(line + (user.is_root ? 5 : 0), &line, 10);
+	user.device = strtoull(line, NULL, 10);
+	return !nest_user_lives(&user);
 }
 
 // Opens a nest that nobody uses, and holds its lock.

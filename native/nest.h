@@ -2,7 +2,7 @@
 // Nests: directories on the host that hold one unpacked root filesystem, or one writable layer, with a lock that tells whether somebody still uses it.
 //
 //   PREFIXXXXXXX/          mode 0700
-//       lock               flock(2)ed for as long as the nest is in use: "HOST\nMOUNT NAMESPACE\n"
+//       lock               flock(2)ed for as long as the nest is in use: "HOST\n", then "MOUNT NAMESPACE\n" or "root INODE DEVICE\n"
 //       root/              the tree
 #pragma once
 #include <limits.h>
@@ -22,8 +22,11 @@ struct nest {
 // Makes a nest below parent (not taken over), locked from the moment at which its name can be seen. 0 or -1.
 int nest_make(struct nest *nest, int parent, const char *prefix, struct fault *why);
 
-// Notes the mount namespace that uses it, so that a sweep spares it even after its keeper was killed.
-void nest_note_namespace(int lock, uint64_t namespace);
+// How the processes that use a nest are known: by their mount namespace (the inode number of /proc/PID/ns/mnt), or by their root directory.
+struct nest_user { int is_root; uint64_t inode, device; };
+
+// Notes who uses it, so that a sweep spares it even after its keeper was killed.
+void nest_note_user(int lock, const struct nest_user *user);
 
 // Removes a nest: the tree, then the lock, then the directory, so that an interrupted removal can be finished by a sweep. 0 or -1.
 int nest_remove(struct nest *nest, struct fault *why);
@@ -35,5 +38,5 @@ unsigned nest_sweep(int parent, const char *prefix, int remove);
 // Waits until nobody fills a nest with that prefix. 1: it had to wait; 0: there was none.
 int nest_wait(int parent, const char *prefix);
 
-// Whether any process we may look at is in that mount namespace (the inode number of /proc/PID/ns/mnt).
-int namespace_lives(uint64_t namespace);
+// Whether any process that we may look at uses it.
+int nest_user_lives(const struct nest_user *user);

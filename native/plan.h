@@ -40,6 +40,11 @@
 	X(OP_USERNS_RANGES, 36, "usernsRanges", "vvss") \
 	X(OP_SUPERVISE, 37, "supervise", "ww") \
 	X(OP_INIT, 38, "init", "") \
+	X(OP_TREE, 45, "tree", "s") \
+	X(OP_CHROOT, 46, "chroot", "") \
+	X(OP_COPY, 47, "copy", "ssw") \
+	X(OP_NODE, 48, "node", "s") \
+	X(OP_PROOT, 49, "proot", "svvvssw") \
 	X(OP_SHARE, 50, "share", "ss") \
 	X(OP_LAYER, 55, "layer", "ssss")
 

@@ -29,6 +29,7 @@ struct run {
 	struct extraction extraction;
 	struct extraction_request unpack;   // for memory: done when the root is mounted
 	bool in_memory;
+	const char *tree;                   // of a root that is not mounted: its path, NULL for the extraction's
 	struct layer layer;                 // a writable layer on disk
 	struct rootfs rootfs;
 	struct mount_request *mounts;       // one an operation, sources open
@@ -57,3 +58,10 @@ int run_overlay(struct run *run, struct fault *why);
 int run_supervised(struct run *run, const struct plan_op *op, struct fault *why);
 int run_below_init(struct run *run, struct fault *why);
 int run_resume(struct run *run, const struct plan_op *op, int *status, struct fault *why);
+// The rungs without mounts (run_plain.c).
+int run_tree(struct run *run, const struct plan_op *op, struct fault *why);
+int run_chroot(struct run *run, struct fault *why);
+int run_proot(struct run *run, const struct plan_op *op, struct fault *why);
+
+// Gives the process back what starting the command changed in it: the last thing before the command.
+void run_restore(const struct run *run);

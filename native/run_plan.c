@@ -12,6 +12,7 @@
 #include "entries.h"
 #include "exec.h"
 #include "hook.h"
+#include "plain.h"
 #include "run.h"
 #include "seccomp_filter.h"
 #include "supervise.h"
@@ -113,7 +114,7 @@ static void print_warning(const struct plan_field *text)
 }
 
 // What starting the command changed in the process, as it was.
-static void restore_process(const struct run *run)
+void run_restore(const struct run *run)
 {
 	if (run->end)
 		run->end->finish(run->end->arg);
@@ -132,7 +133,7 @@ _Noreturn static void become_command(struct run *run, const struct plan_op *op)
 	struct fault why;
 	int status;
 
-	restore_process(run);
+	run_restore(run);
 	status = exec_command(op->field[0].list, run->env, op->field[1].data, &why);
 	fault_die(&why, status);
 }
@@ -201,6 +202,16 @@ static int obey(struct run *run, size_t index, struct fault *why)
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fault(why, errno, "give up gaining privileges") : 0;
 	case OP_DROP_CAPS:
 		return drop_capabilities(why);
+	case OP_TREE:
+		return run_tree(run, op, why);
+	case OP_CHROOT:
+		return require_root(run, op, why) < 0 ? -1 : run_chroot(run, why);
+	case OP_COPY:
+		return require_root(run, op, why) < 0 ? -1 : plain_copy(run->rootfs.fd, field[0].data, field[1].data, (mode_t)field[2].number, why);
+	case OP_NODE:
+		return require_root(run, op, why) < 0 ? -1 : plain_node(run->rootfs.fd, field[0].data, why);
+	case OP_PROOT:
+		return require_root(run, op, why) < 0 ? -1 : run_proot(run, op, why);
 	case OP_ENV:
 		run->env = field[0].list;
 		return 0;
@@ -248,7 +259,7 @@ static void sweep(void)
 // The end of a plan that starts nothing.
 static int finish(struct run *run, int status)
 {
-	restore_process(run);
+	run_restore(run);
 	free(run->entry);
 	free(run->mounts);
 	free(run->extraction.path);

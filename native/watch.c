@@ -31,6 +31,22 @@ static int watch_staging(int staging)
 	return watch;
 }
 
+// Sends a START note and takes its answer: from then on a sweep knows the container, whatever happens to the keeper.
+static int send_start(int *control, const struct msghdr *message, struct fault *why)
+{
+	struct watch_note answer;
+	ssize_t size;
+
+	while ((size = sendmsg(*control, message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+		;
+	if (size < 0)
+		return fault(why, errno, "hand the container's files over to their keeper");
+	while ((size = recv(*control, &answer, sizeof answer, 0)) < 0 && errno == EINTR)
+		;
+	close_fd(control);
+	return size == (ssize_t)sizeof answer ? 0 : fault(why, 0, "hand the container's files over: their keeper has ended");
+}
+
 int watch_hand_over(int *control, int staging, struct fault *why)
 {
 	OWN_FD watch = staging < 0 ? -1 : watch_staging(staging);
@@ -39,7 +55,6 @@ int watch_hand_over(int *control, int staging, struct fault *why)
 	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra = {.head = {.cmsg_len = 0}};
 	struct iovec part = {&note, sizeof note};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	ssize_t size;
 
 	if (stat("/proc/self/ns/mnt", &facts) < 0)
 		return fault(why, errno, "look at the mount namespace");
@@ -50,17 +65,21 @@ int watch_hand_over(int *control, int staging, struct fault *why)
 		extra.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 		memcpy(CMSG_DATA(&extra.head), &watch, sizeof(int));
 	}
-	while ((size = sendmsg(*control, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-		;
-	if (size < 0)
-		return fault(why, errno, "hand the container's files over to their keeper");
-	// its answer: from now on a sweep knows the namespace, whatever happens to the keeper
-	while ((size = recv(*control, &note, sizeof note, 0)) < 0 && errno == EINTR)
-		;
-	close_fd(control);
-	if (size != (ssize_t)sizeof note)
-		return fault(why, 0, "hand the container's files over: their keeper has ended");
-	return watch >= 0;
+	return send_start(control, &message, why) < 0 ? -1 : watch >= 0;
+}
+
+int watch_hand_over_root(int *control, int root, struct fault *why)
+{
+	struct stat facts;
+	struct watch_note note = {.kind = WATCH_START_ROOT};
+	struct iovec part = {&note, sizeof note};
+	const struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (fstat(root, &facts) < 0)
+		return fault(why, errno, "look at the root directory");
+	note.done = facts.st_ino;
+	note.total = facts.st_dev;
+	return send_start(control, &message, why);
 }
 
 int watch_receive(int control, struct watch *watch)
@@ -75,12 +94,12 @@ int watch_receive(int control, struct watch *watch)
 	*watch = (struct watch){.inotify = -1};
 	while ((size = recvmsg(control, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
 		;
-	if (size != (ssize_t)sizeof note || note.kind != WATCH_START)
+	if (size != (ssize_t)sizeof note || (note.kind != WATCH_START && note.kind != WATCH_START_ROOT))
 		return 0;
 	head = CMSG_FIRSTHDR(&message);
 	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&watch->inotify, CMSG_DATA(head), sizeof(int));
-	watch->namespace = note.done;
+	watch->user = (struct nest_user){.is_root = note.kind == WATCH_START_ROOT, .inode = note.done, .device = note.total};
 	return 1;
 }
 
@@ -110,7 +129,7 @@ static int await_unmount(int inotify)
 	}
 }
 
-static void await_namespace(int process, uint64_t namespace)
+static void await_user(int process, const struct nest_user *user)
 {
 	struct pollfd wait = {.fd = process, .events = POLLIN};
 
@@ -119,13 +138,13 @@ static void await_namespace(int process, uint64_t namespace)
 		while (poll(&wait, 1, -1) < 0 && errno == EINTR)
 			;
 	}
-	while (namespace_lives(namespace))
+	while (nest_user_lives(user))
 		poll(NULL, 0, 500);
 }
 
 void watch_await_end(struct watch *watch, int process)
 {
 	if (watch->inotify < 0 || await_unmount(watch->inotify) < 0)
-		await_namespace(process, watch->namespace);
+		await_user(process, &watch->user);
 	close_fd(&watch->inotify);
 }

@@ -4,10 +4,12 @@
 #pragma once
 #include <stdint.h>
 #include "fault.h"
+#include "nest.h"
 
 // Messages on their socket (SOCK_SEQPACKET), one struct each. DONE: what was asked for is there; why.text is the nest's name, empty without one.
-// WATCH: done is the mount namespace's inode number, and a descriptor of inotify may come along; it is answered by DONE.
-enum { WATCH_PROGRESS = 1, WATCH_DONE, WATCH_FAILED, WATCH_START };
+// START: done is the mount namespace's inode number, and a descriptor of inotify may come along. START_ROOT: done and total are inode and device of the
+// directory that is the root of the container's processes. Both are answered by DONE.
+enum { WATCH_PROGRESS = 1, WATCH_DONE, WATCH_FAILED, WATCH_START, WATCH_START_ROOT };
 struct watch_note { uint32_t kind; uint64_t done, total; struct fault why; };
 
 // Sends a note; why may be NULL. Progress is dropped when nobody listens.
@@ -18,11 +20,14 @@ void watch_say(int control, uint32_t kind, uint64_t done, uint64_t total, const 
 // process looks through /proc instead; -1 with why.
 int watch_hand_over(int *control, int staging, struct fault *why);
 
-struct watch { int inotify; uint64_t namespace; };
+// The same for a container without a mount namespace of its own. root: its root directory. 0 or -1.
+int watch_hand_over_root(int *control, int root, struct fault *why);
 
-// In the other process: waits for the WATCH note. 1: it came, and watch_acknowledge answers it; 0: whoever should have sent it is gone.
+struct watch { int inotify; struct nest_user user; };
+
+// In the other process: waits for the START note. 1: it came, and watch_acknowledge answers it; 0: whoever should have sent it is gone.
 int watch_receive(int control, struct watch *watch);
 void watch_acknowledge(int *control);
 
-// Waits until the namespace is gone. process: pidfd of the process that becomes the command, or -1.
+// Waits until the last process of the container is gone. process: pidfd of the process that becomes the command, or -1.
 void watch_await_end(struct watch *watch, int process);

@@ -14,7 +14,7 @@ export function planNamespaces(
 ): readonly Op[] | { readonly ask: readonly string[] } {
   const { request, settings } = input;
   const others = planOtherNamespaces(input);
-  if (payload.driver === 'kernel') return others;
+  if (payload.sandbox.rung !== 'userns') return others;
   if (settings.subuid) {
     refuseStrangers(input, payload);
     const ranges = planRanges(input, identity);

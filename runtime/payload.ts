@@ -2,16 +2,18 @@
 import type { Bytes } from '../src/format/bytes.ts';
 import type { ImageFacts } from '../src/format/manifest.ts';
 import { extractFlags } from '../src/format/plan.ts';
-import { explainFuse, explainNamespaces, readFailure } from './causes.ts';
+import { explainFuse, readFailure } from './causes.ts';
 import { hasHostHooks } from './configuration.ts';
 import { absolutePath, expandPath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { chooseLayer, type Layer } from './layer.ts';
 import type { Request } from './request.ts';
+import { chooseSandbox, hasMounts, type Sandbox, seenFrom } from './sandbox.ts';
 
 /** How the root filesystem comes to be: served in place, unpacked, or mounted by the kernel. */
-export type Payload =
+export type Payload = Driver & { readonly sandbox: Sandbox };
+type Driver =
   | { readonly driver: 'fuse'; readonly layer: Layer | null }
   /** place '' and target '': into memory. Its own files are written to, unless there is a layer that stays. */
   | {
@@ -22,6 +24,7 @@ export type Payload =
       readonly layer: Layer | null;
     }
   | { readonly driver: 'kernel' };
+type Asking = { readonly ask: readonly string[] };
 
 /** A line of the launcher's answer to `places` and `dir`. */
 export interface Place {
@@ -34,12 +37,18 @@ export interface Place {
   readonly trouble: string;
 }
 
-/** Chooses the best rung that this host allows, or asks for the candidate directories first. */
-export function choosePayload(input: LaunchInput): Payload | { readonly ask: readonly string[] } {
+/** Chooses the best rungs of both ladders that this host allows, or asks for what must be known first. */
+export function choosePayload(input: LaunchInput): Payload | Asking {
+  const sandbox = chooseSandbox(input);
+  if ('ask' in sandbox) return sandbox;
+  const driver = chooseDriver(seenFrom(sandbox, input), sandbox);
+  return 'ask' in driver ? driver : { ...driver, sandbox };
+}
+
+function chooseDriver(input: LaunchInput, sandbox: Sandbox): Driver | Asking {
   const { options, settings, manifest } = input;
   const image = imageOf(input);
   if (settings.driver === 'kernel') return chooseKernel(input);
-  refuseWithoutNamespaces(input);
   const kept = options.keep || options.target !== null;
   if (kept) {
     if (settings.driver === 'fuse') {
@@ -67,7 +76,7 @@ export function choosePayload(input: LaunchInput): Payload | { readonly ask: rea
   }
   const layer = 'layer' in chosen ? chosen.layer : null;
   if (served && trouble === null) return { driver: 'fuse', layer };
-  return choosePlace(input, image, layer, trouble?.cause ?? '');
+  return choosePlace(input, sandbox, image, layer, trouble?.cause ?? '');
 }
 
 /** The image, which a tool's own file does not have. */
@@ -127,10 +136,11 @@ export function readPlaces(answer: Bytes): Place[] {
 /** Unpacking needs a directory whose files can be executed, or as the last resort memory. */
 function choosePlace(
   input: LaunchInput,
+  sandbox: Sandbox,
   image: ImageFacts,
   layer: Layer | null,
   whyNotServed: string,
-): Payload | { readonly ask: readonly string[] } {
+): Driver | Asking {
   const question = placesQuestion(image);
   const answer = input.host.answers[question];
   if (answer === undefined) return { ask: [question] };
@@ -139,7 +149,7 @@ function choosePlace(
   if (place !== undefined) return { driver: 'extract', place: place.path, target: '', flags: quiet(input), layer };
   const needBytes = neededBytes(image);
   // A quarter stays free for the command itself.
-  if (needBytes * 1.25 < input.host.memoryAvailableBytes) {
+  if (hasMounts(sandbox) && needBytes * 1.25 < input.host.memoryAvailableBytes) {
     return { driver: 'extract', place: '', target: '', flags: quiet(input), layer };
   }
   const tried = places.map(({ path, usable, trouble }) => `${path} (${usable ? 'noexec' : trouble})`).join(', ');
@@ -152,7 +162,7 @@ function choosePlace(
 }
 
 /** The kernel's own squashfs through a loop device: only for real root, and only when asked for. */
-function chooseKernel({ request, host, options, settings }: LaunchInput): Payload {
+function chooseKernel({ request, host, options, settings }: LaunchInput): Driver {
   const failed = readFailure(host.probes.loop);
   if (request.euid !== 0) throw new Failure('BUNDLER_DRIVER=kernel needs root', 'leave BUNDLER_DRIVER unset');
   if (failed !== null) {
@@ -171,13 +181,6 @@ function chooseKernel({ request, host, options, settings }: LaunchInput): Payloa
     throw new Failure('BUNDLER_DRIVER=kernel cannot remap users', 'leave out --root');
   }
   return { driver: 'kernel' };
-}
-
-function refuseWithoutNamespaces({ host, options }: LaunchInput): void {
-  const cause = explainNamespaces(host);
-  // Extraction alone needs no namespace.
-  if (cause === null || (options.extract && options.keep)) return;
-  throw new Failure(`cannot start a container on this host: ${cause.cause}`, cause.cure);
 }
 
 function quiet({ options }: LaunchInput): number {

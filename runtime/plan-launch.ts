@@ -14,6 +14,8 @@ import type { Layer } from './layer.ts';
 import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
 import { planNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
+import { planWithoutMounts } from './plain-root.ts';
+import { hasMounts } from './sandbox.ts';
 import { planShare } from './share.ts';
 
 /** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
@@ -47,6 +49,18 @@ export function planLaunch(input: LaunchInput): Launch {
     ...(home !== null && !(kept && homeIsLate) ? [home] : []),
     ...(command?.shown ?? []),
   ];
+  if (!hasMounts(payload.sandbox) && command !== null) {
+    const parts = {
+      rung: payload.sandbox.rung,
+      identity,
+      unpack: [...shadow.warnings.map((text): Op => ({ op: 'warn', text })), extractOp(input, payload)],
+      write: writeOps([...files, ...mounts.shown], false),
+      mounts: [...mounts.early, ...hooks.ops, ...mounts.late],
+      command,
+      environment,
+    };
+    return { plan: planWithoutMounts(input, parts) };
+  }
   return {
     plan: [
       ...shadow.warnings.map((text): Op => ({ op: 'warn', text })),
@@ -98,7 +112,7 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
     case 'fuse':
       return [
         ...layerOps(input, payload.layer),
-        ...planShare(input),
+        ...(payload.sandbox.rung === 'userns' ? planShare(input) : []),
         {
           op: 'serve',
           file: '',
@@ -108,7 +122,8 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
           gid,
           threads: 0,
           cacheBytes: 0,
-          flags: input.settings.subuid ? serveFlags.owners : 0,
+          // Real root is not alone: its daemons have users of their own.
+          flags: input.settings.subuid || payload.sandbox.rung === 'root' ? serveFlags.owners : 0,
         },
         ...namespaces,
         { op: 'root', driver: rootDrivers.fuse, file: '', offset, sizeBytes, flags: rootFlags.readonly },

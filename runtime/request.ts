@@ -24,6 +24,8 @@ export interface Request {
   /** Where the runtime was unpacked; '' when nowhere. */
   readonly cacheDir: Bytes;
   readonly runtimeFrom: string;
+  /** The runtime's own directory there; '' when nowhere. */
+  readonly runtimeDir: Bytes;
   readonly cpus: number;
   /** The process that the user started. */
   readonly pid: number;
@@ -70,6 +72,7 @@ export function readRequest(facts: readonly Fact[]): { request: Request; manifes
     sections: all('section').map(readSection),
     cacheDir: text('cache-dir'),
     runtimeFrom: text('runtime-from'),
+    runtimeDir: text('runtime-dir'),
     cpus: number('cpus'),
     pid: number('pid'),
     cgroup: text('cgroup'),

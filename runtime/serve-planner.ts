@@ -21,6 +21,7 @@ import { type Options, parseOptions } from './options.ts';
 import { imageOf, placesQuestion } from './payload.ts';
 import { planLaunch } from './plan-launch.ts';
 import { type Request, readRequest } from './request.ts';
+import { rungsQuestion } from './rungs.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { verifyHost, writeVerdict } from './verify.ts';
 
@@ -103,7 +104,7 @@ async function launch(
     input = { ...input, host: { ...input.host, answers: { ...input.host.answers, ...talk.ask(questions) } } };
   };
   if (options.action === 'verify') {
-    learn([placesQuestion(imageOf(input))]);
+    learn([placesQuestion(imageOf(input)), rungsQuestion]);
     const verdict = verifyHost(input, observer);
     const colour = request.tty.includes('1') && request.env.NO_COLOR === undefined;
     return say(options.json ? toJson(verdict) : writeVerdict(verdict, colour), verdict.ok ? 0 : 1);

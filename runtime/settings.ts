@@ -3,6 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { Failure } from './failure.ts';
 import { chooseHooks } from './hooks/index.ts';
 import type { Options } from './options.ts';
+import { isRung, type Rung, rungs } from './rungs.ts';
 
 type Variables = Readonly<Record<string, Bytes>>;
 
@@ -46,6 +47,8 @@ export interface Settings {
   readonly driver: '' | 'fuse' | 'extract' | 'kernel';
   /** The processes of a job share one mount: --no-share, BUNDLER_SHARE=0. */
   readonly share: boolean;
+  /** Forces a rung of the sandbox ladder; '' leaves the choice to what was tried. */
+  readonly sandbox: '' | Rung;
 }
 
 /** Where settings come from besides the command line; each later one wins over those before it. */
@@ -80,8 +83,11 @@ export function readSettings(sources: SettingSources, options: Options): Setting
   const value = (name: string) => layers.find((layer) => layer[name] !== undefined)?.[name] ?? '';
   const isOn = (name: string) => !isOff(value(name));
   const sandbox = env.BUNDLER_SANDBOX ?? '';
-  if (sandbox !== '' && sandbox !== 'userns') {
-    throw new Failure(`BUNDLER_SANDBOX=${sandbox} is not in this version`, 'leave it unset, or use userns');
+  if (sandbox !== '' && !isRung(sandbox)) {
+    throw new Failure(
+      `BUNDLER_SANDBOX=${sandbox}: no such way to run a container`,
+      `use one of ${rungs.join(', ')}, or leave it unset`,
+    );
   }
   const driver = env.BUNDLER_DRIVER ?? '';
   if (driver !== '' && driver !== 'fuse' && driver !== 'extract' && driver !== 'kernel') {
@@ -121,6 +127,7 @@ export function readSettings(sources: SettingSources, options: Options): Setting
     overrides: { ...sources.directives, ...given },
     driver,
     share: !options.noShare && !isNo(env.BUNDLER_SHARE ?? ''),
+    sandbox,
   };
 }
 

@@ -15,6 +15,8 @@ import {
   placesQuestion,
   readPlaces,
 } from './payload.ts';
+import { explainRung, rungs } from './rungs.ts';
+import { describeSandbox } from './sandbox.ts';
 
 /** What --verify found: each check, the candidate directories, and what a run would do. */
 export interface Verdict {
@@ -25,6 +27,8 @@ export interface Verdict {
   readonly needBytes: number;
   /** `fuse`, `extract` or `kernel`; '' when it cannot run. */
   readonly driver: string;
+  /** `userns`, `root`, `chroot` or `proot`; '' when it cannot run. */
+  readonly sandbox: string;
   readonly result: Bytes;
   readonly cure: Bytes;
 }
@@ -42,14 +46,18 @@ export function verifyHost(input: LaunchInput, observer: Observer): Verdict {
   try {
     const payload = choosePayload(input);
     if ('ask' in payload) throw new Failure('the launcher did not say where an image could be unpacked');
-    return { ok: true, ...shared, driver: payload.driver, result: describePayload(payload), cure: '' };
+    const { sandbox, driver } = payload;
+    const how = sandbox.rung === 'userns' ? '' : `; the container runs ${describeSandbox(sandbox)}`;
+    const result = `${describePayload(payload)}${how}`;
+    return { ok: true, ...shared, driver, sandbox: sandbox.rung, result, cure: '' };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { ok: false, ...shared, driver: '', result: error.message, cure: error.hint };
+    return { ok: false, ...shared, driver: '', sandbox: '', result: error.message, cure: error.hint };
   }
 }
 
-function checkProbes({ host }: LaunchInput): Check[] {
+function checkProbes(input: LaunchInput): Check[] {
+  const { host } = input;
   const group = 'Tried on this host';
   const namespaces = explainNamespaces(host);
   const fuse = explainFuse(host);
@@ -71,10 +79,21 @@ function checkProbes({ host }: LaunchInput): Check[] {
       group,
       name: 'user and mount namespaces',
       ok: namespaces === null,
-      optional: false,
+      optional: true,
       note: namespaces?.cause ?? '',
       cure: namespaces?.cure ?? '',
     },
+    ...rungs.slice(1).map((rung): Check => {
+      const why = explainRung(rung, input);
+      return {
+        group,
+        name: `without them: ${rung}`,
+        ok: why === null,
+        optional: true,
+        note: why?.cause ?? '',
+        cure: why?.cure ?? '',
+      };
+    }),
     {
       group,
       name: 'squashfs through /dev/fuse',

@@ -86,8 +86,8 @@ keeps a whole copy instead.
 | \`BUNDLER_DRIVER\` | \`fuse\` (mount in place), \`extract\` (unpack) or \`kernel\` (a loop device; real root only) instead of the best that works |
 | \`BUNDLER_RW\` | \`memory\` or \`disk\`: where \`--rw\` writes to, instead of the best that works |
 | \`BUNDLER_RW_SIZE\` | how much \`--rw\` may hold in memory: bytes, or a number with K, M, G or T |
-| \`BUNDLER_SANDBOX\` | \`userns\`: the only one in this version |
 | \`BUNDLER_SHARE\` | \`0\`: as \`--no-share\` |
+| \`BUNDLER_SANDBOX\` | \`userns\`, \`root\`, \`chroot\` or \`proot\`: the container is put together in this way or not at all (docs/sandbox.md) |
 | \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it |
 | \`NO_COLOR\` | no colours in \`--verify\` |
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "probes.h"
 #include "run_program.h"
 #include "tries.h"
 
@@ -124,6 +125,10 @@ static int answer(const char *question, struct buffer *out, struct fault *why)
 		dirs_candidates(&dirs);
 		for (size_t i = 0; i < dirs.count; i++)
 			clear_cache(dirs.path[i], out);
+		return 0;
+	}
+	if (!strcmp(question, "rungs")) {
+		tell_rungs(out);
 		return 0;
 	}
 	if (!strncmp(question, "places ", 7)) {

@@ -71,7 +71,7 @@ static const char *try_openat2(void)
 	return fd < 0 ? "open" : NULL;
 }
 
-static const char *try_fuse(void)
+const char *probe_fuse(void)
 {
 	char data[160];
 	OWN_FD fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -84,7 +84,7 @@ static const char *try_fuse(void)
 	return NULL;
 }
 
-const char *try_overlay(void)
+const char *probe_overlay(void)
 {
 	if (mkdir("lower", 0700) || mkdir("lower/dir", 0700) || mkdir("upper", 0700) || mkdir("work", 0700) || mkdir("merged", 0700))
 		return "mount";
@@ -95,6 +95,11 @@ const char *try_overlay(void)
 	umount2("merged", MNT_DETACH);
 	errno = error;
 	return step;
+}
+
+const char *probe_tmpfs_xattr(void)
+{
+	return setxattr(".", "user.bundler", "1", 1, 0) ? "setxattr" : NULL;
 }
 
 static const char *try_seccomp(void)
@@ -120,9 +125,9 @@ static void try_mounts(int out)
 		report(out, TMPFS_XATTR, "skipped");
 		return;
 	}
-	report(out, FUSE, try_fuse());
-	report(out, OVERLAY, try_overlay());
-	report(out, TMPFS_XATTR, setxattr(".", "user.bundler", "1", 1, 0) ? "setxattr" : NULL);
+	report(out, FUSE, probe_fuse());
+	report(out, OVERLAY, probe_overlay());
+	report(out, TMPFS_XATTR, probe_tmpfs_xattr());
 }
 
 _Noreturn static void try_all(int out)

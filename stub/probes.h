@@ -13,4 +13,10 @@ void probes_finish(struct probes *probes, struct buffer *facts);
 
 // Mounts an overlay in the working directory (writable, empty), removes a directory of the lower one and makes it again. NULL, or the step that
 // failed with errno set. In a user and mount namespace of our own.
-const char *try_overlay(void);
+const char *probe_overlay(void);
+// The others, in the same place.
+const char *probe_fuse(void);
+const char *probe_tmpfs_xattr(void);
+
+// The answer to the planner's question `rungs` (docs/plan.md): a line for each thing that was tried.
+void tell_rungs(struct buffer *out);

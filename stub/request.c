@@ -124,6 +124,8 @@ void request_facts(const struct bundle *bundle, const struct runtime *runtime, c
 	facts_add(facts, "manifest", bundle->manifest.data, bundle->manifest.size);
 	add_text(facts, "cache-dir", runtime->cache);
 	add_text(facts, "runtime-from", runtime->from);
+	// One in a namespace is out of reach for the process that becomes the command.
+	add_text(facts, "runtime-dir", runtime->cache[0] ? runtime->dir : "");
 	facts_addf(facts, "cpus", "%u", count_cpus());
 	facts_addf(facts, "pid", "%ld", (long)getpid());
 	add_surroundings(facts);

@@ -63,7 +63,7 @@ static const char *try_layer(int dir)
 		return "setxattr";
 	if ((step = enter_user_namespace()) || (step = enter_mount_namespace()))
 		return step;
-	return try_overlay();
+	return probe_overlay();
 }
 
 // In a nest, which a later start sweeps should we be killed.

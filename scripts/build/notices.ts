@@ -5,7 +5,7 @@ import { buildDir, root, run, runStep } from './step.ts';
 /** Debian packages whose files go into a bundle: the launcher's static archives and the runtime's libraries. */
 const debianPackages = [
   ...['libsquashfs-dev', 'libzstd-dev', 'liblz4-dev', 'liblzma-dev', 'zlib1g-dev', 'libc6-dev'],
-  ...['libc6', 'libstdc++6', 'libgcc-s1', 'libatomic1'],
+  ...['libc6', 'libstdc++6', 'libgcc-s1', 'libatomic1', 'proot', 'libtalloc2'],
 ];
 const commonLicenses = ['Apache-2.0', 'GPL-3', 'GPL-2', 'LGPL-3', 'LGPL-2.1'].map(
   (name) => `/usr/share/common-licenses/${name}`,

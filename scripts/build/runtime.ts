@@ -3,6 +3,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, w
 import { sealLoader } from '../seal-loader.ts';
 import { collectLibraries, findLoader } from './libraries.ts';
 import { fixedSeed } from './node.ts';
+import { buildProotDirectory } from './proot.ts';
 import { sampleLaunch } from './sample-launch.ts';
 import { buildDir, root, run, runStep } from './step.ts';
 
@@ -13,7 +14,7 @@ const imageOptions = [
 ];
 
 /**
- * The runtime section: the single executable, the loader, every library it needs and the planner with its code cache. What seldom
+ * The runtime section: the single executable, the loader, every library it needs, the planner with its code cache, and proot. What seldom
  * changes is compressed once (25 s on two cores); the planner is appended to a copy of that image, which takes a fraction of a second.
  */
 export function buildRuntimeImage(
@@ -25,10 +26,12 @@ export function buildRuntimeImage(
   const base = buildBaseImage(program);
   const image = `${buildDir}runtime.sqfs`;
   const cache = warmCodeCache(node, planner);
+  const proot = buildProotDirectory();
   const added = [cache.script, cache.data, notices];
-  runStep({ name: 'runtime.sqfs', files: [base, ...added], values: [imageOptions], outputs: [image] }, () => {
+  const files = [base, ...added, ...proot.files];
+  runStep({ name: 'runtime.sqfs', files, values: [imageOptions], outputs: [image] }, () => {
     copyFileSync(base, `${image}.new`);
-    run('mksquashfs', [...added, `${image}.new`, ...imageOptions]);
+    run('mksquashfs', [...added, proot.dir, `${image}.new`, ...imageOptions]);
     renameSync(`${image}.new`, image);
   });
   return { image, rawSizeBytes: sumFileSizes(image) };

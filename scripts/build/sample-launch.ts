@@ -73,6 +73,7 @@ const request: Fact[] = [
   ['manifest', JSON.stringify(manifest)],
   ['cache-dir', '/home/user/.cache/bundler'],
   ['runtime-from', 'warm'],
+  ['runtime-dir', '/home/user/.cache/bundler/runtime-0'],
   ['cpus', '8'],
   ['pid', '1000'],
   ['cgroup', '0::/user.slice/user-1000.slice/session-1.scope\n'],

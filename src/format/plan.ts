@@ -73,6 +73,16 @@ export const ops = {
   supervise: { code: 37, fields: [['termSignal', 'u32'], ['flags', 'u32']] },
   /** Forks: this process stays as an init that reaps, its child goes on. After `supervise` with the flag init. */
   init: { code: 38, fields: [] },
+  /** A directory as the root filesystem, without a mount: `extract`'s, or the one named. */
+  tree: { code: 45, fields: [['directory', 'str']] },
+  /** Makes the root the process's root directory by chroot(2), with nothing mounted. */
+  chroot: { code: 46, fields: [] },
+  /** Copies a small file of the host into the root, replacing what is there (a symlink itself); without a word when the host has none. */
+  copy: { code: 47, fields: [['source', 'str'], ['path', 'str'], ['mode', 'u32']] },
+  /** Makes the device node that the host has at path; a message on stderr when it cannot be used. */
+  node: { code: 48, fields: [['path', 'str']] },
+  /** Becomes the command, traced by the proot of the runtime directory; options: of proot; binds: `HOST:PLACE`; cwdFlags: see `cwdFlags`. */
+  proot: { code: 49, fields: [['runtime', 'str'], ['options', 'strs'], ['binds', 'strs'], ['argv', 'strs'], ['search', 'str'], ['cwd', 'str'], ['cwdFlags', 'u32']] },
   /** The file server of the next `serve` may be shared with starts that have the same key and the same entries, owners and image; they meet in dir. */
   share: { code: 50, fields: [['dir', 'str'], ['key', 'str']] },
   /** Takes a writable layer on disk for a later `overlay` with upper '': a fresh one below place that goes after the run, or the directory dir, which stays and is used again for the same digest and owners. */

@@ -14,10 +14,12 @@ const limits: Limits = {
   rootIsMount: 'yes',
 };
 
-/** The failure of a launch on a host where these probes fail. */
+/** The failure of a launch on a host where these probes fail, and tracing is forbidden too. */
 function refuse(probes: Record<string, string>, differs: Partial<Limits> = {}): Failure {
   try {
-    planLaunch(makeInput({ probes, host: { limits: { ...limits, ...differs } } }));
+    planLaunch(
+      makeInput({ probes, host: { limits: { ...limits, ...differs }, answers: { rungs: 'ptrace seize 1\n' } } }),
+    );
   } catch (error) {
     if (error instanceof Failure) return error;
     throw error;
@@ -92,6 +94,9 @@ describe('a host that cannot run containers is told why, and what to do', () => 
     const failure = refuse(probes, differs);
     expect(failure.message).toMatch(/^cannot start a container on this host: /);
     expect(failure.message).toContain(message);
+    expect(failure.message).toMatch(
+      /; root: it needs real root; chroot: it needs real root; proot: .*\(seize: EPERM\)$/,
+    );
     expect(failure.hint).toContain(hint);
     expect(failure.message).not.toContain('\n');
   });

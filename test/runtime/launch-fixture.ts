@@ -87,6 +87,7 @@ const request: Request = {
   ],
   cacheDir: '/home/ann/.cache/bundler',
   runtimeFrom: 'warm',
+  runtimeDir: '/home/user/.cache/bundler/runtime-0',
   cpus: 2,
   pid: 77,
   cgroup: '0::/user.slice/user-4242.slice/session-1.scope\n',

@@ -162,7 +162,9 @@ describe('planLaunch: the payload', () => {
       'BUNDLER_DRIVER=fuse cannot be used: /dev/fuse is missing (open: ENOENT)',
     );
     expect(() => planOf({ env: { BUNDLER_DRIVER: 'magic' } })).toThrow('BUNDLER_DRIVER=magic is not in this version');
-    expect(() => planOf({ env: { BUNDLER_SANDBOX: 'proot' } })).toThrow('BUNDLER_SANDBOX=proot is not in this version');
+    expect(() => planOf({ env: { BUNDLER_SANDBOX: 'cage' } })).toThrow(
+      'BUNDLER_SANDBOX=cage: no such way to run a container',
+    );
   });
 });
 

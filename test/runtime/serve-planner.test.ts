@@ -145,7 +145,10 @@ describe('the planner talks to the launcher', () => {
   });
 
   test('--verify judges the host and says what it would do', async () => {
-    const answer: Fact[] = [['answer', '/v ok 500000000 ext4 exec\n/t exec 13\n']];
+    const answer: Fact[] = [
+      ['answer', '/v ok 500000000 ext4 exec\n/t exec 13\n'],
+      ['answer', 'ptrace seize 1\n'],
+    ];
     const [, good] = await talk([requestFacts(['--verify'], []), probes(), answer]);
     expect(good).toMatchObject({ status: 0, stdout: expect.stringContaining('mounted in place through FUSE') });
     const bad = { userns: 'unshare 28', mount: 'skipped', fuse: 'skipped', overlay: 'skipped' };
