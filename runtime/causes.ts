@@ -7,6 +7,9 @@ export interface Cause {
   readonly cure: string;
 }
 
+/** What helps against AppArmor's restriction without a profile; --verify knows the profile instead. */
+export const appArmorCure = 'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0';
+
 /** Errors by number as asm-generic/errno*.h has them; probes may also name them. */
 const errnoNames: Readonly<Record<string, string>> = {
   1: 'EPERM',
@@ -50,7 +53,7 @@ export function explainNamespaces({ probes, limits }: HostFacts): Cause | null {
   if (limits.apparmorUserns === '1' && ['EPERM', 'EACCES'].includes(failed.errno)) {
     return {
       cause: `AppArmor restricts user namespaces of programs without a profile (${said})`,
-      cure: 'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
+      cure: appArmorCure,
     };
   }
   if (userns === null && failed.errno === 'ENOSPC' && limits.maxMountNamespaces !== '') {
@@ -80,7 +83,7 @@ function explainUnshare(errno: string, said: string, limits: HostFacts['limits']
   if (errno === 'ENOSYS' || errno === 'EINVAL') {
     return {
       cause: `the kernel has no user namespaces (${said})`,
-      cure: 'use a kernel with CONFIG_USER_NS=y; on RHEL 7: sudo grubby --update-kernel=ALL --args=user_namespace.enable=1',
+      cure: 'use a kernel with CONFIG_USER_NS=y; on RHEL 7: sudo grubby --update-kernel=ALL --args="namespace.unpriv_enable=1 user_namespace.enable=1"',
     };
   }
   if (limits.usernsClone === '0') {
@@ -99,7 +102,7 @@ function explainUnshare(errno: string, said: string, limits: HostFacts['limits']
   if (limits.apparmorUserns === '1') {
     return {
       cause: `AppArmor restricts user namespaces of programs without a profile (${said})`,
-      cure: 'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
+      cure: appArmorCure,
     };
   }
   return {

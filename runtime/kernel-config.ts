@@ -1,21 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Bytes, fromBuffer, toBuffer } from '../src/format/bytes.ts';
+import type { Check } from './check.ts';
 import type { Observer } from './observer.ts';
 
-/** One requirement of the host, checked. */
-export interface Check {
-  readonly group: string;
-  readonly name: string;
-  readonly ok: boolean;
-  /** A bundle also runs without it. */
-  readonly optional: boolean;
-  /** What follows from it, or why it is missing. */
-  readonly note: string;
-  readonly cure: string;
-}
-
 /** The kernel's build configuration, where the host keeps it; null when nowhere. */
-function readKernelConfig(observer: Observer, release: string): { path: Bytes; text: Bytes } | null {
+export function readKernelConfig(observer: Observer, release: string): { path: Bytes; text: Bytes } | null {
   const packed = observer.readFile('/proc/config.gz');
   if (packed !== null) {
     const zlib = process.getBuiltinModule('node:zlib');
@@ -35,31 +24,52 @@ function readKernelConfig(observer: Observer, release: string): { path: Bytes; t
   return null;
 }
 
-const wanted: readonly (readonly [name: string, optional: boolean, note: string])[] = [
-  ['CONFIG_NAMESPACES', false, 'containers'],
-  ['CONFIG_USER_NS', false, 'containers without root'],
-  ['CONFIG_SECCOMP_FILTER', true, ''],
-  ['CONFIG_FUSE_FS', true, 'starting without unpacking'],
-  ['CONFIG_OVERLAY_FS', true, '--rw without unpacking'],
-  ['CONFIG_SQUASHFS', true, 'BUNDLER_DRIVER=kernel'],
-  ['CONFIG_X86_VSYSCALL_EMULATION', true, 'images with glibc 2.13 or older'],
+const oldLibc = 'required if glibc <= 2.13';
+
+/** enroot's list with its words; then what bundler makes use of. Kernels since 4.4 spell the vsyscall choices with LEGACY. */
+const wanted: readonly (readonly [name: string, need: string, others?: readonly string[]])[] = [
+  ['CONFIG_NAMESPACES', ''],
+  ['CONFIG_USER_NS', ''],
+  ['CONFIG_SECCOMP_FILTER', 'required for --root'],
+  ['CONFIG_OVERLAY_FS', 'required for --rw in place'],
+  ['CONFIG_X86_VSYSCALL_EMULATION', oldLibc],
+  ['CONFIG_VSYSCALL_EMULATE', oldLibc, ['CONFIG_LEGACY_VSYSCALL_EMULATE', 'CONFIG_LEGACY_VSYSCALL_XONLY']],
+  ['CONFIG_VSYSCALL_NATIVE', oldLibc, ['CONFIG_LEGACY_VSYSCALL_NATIVE']],
+  ['CONFIG_FUSE_FS', 'required to start in place'],
+  ['CONFIG_SQUASHFS', 'BUNDLER_DRIVER=kernel only'],
 ];
 
-/** CONFIG_* as enroot's --verify lists them. */
-export function checkKernelConfig(observer: Observer, release: string): Check[] {
-  const config = readKernelConfig(observer, release);
-  if (config === null) return [];
-  return wanted.map(([name, optional, note]) => {
-    const value = new RegExp(`^${name}=([ym])$`, 'm').exec(config.text)?.[1];
-    return {
-      group: 'Kernel configuration',
-      name,
-      ok: value !== undefined,
-      optional,
-      note: value === 'm' ? 'module' : value === undefined ? `needed for ${note || 'some programs'}` : '',
-      cure: '',
-    };
+/** CONFIG_* as enroot's --verify lists them. config: the text of the configuration; vsyscall: the page is there, whatever the choices. */
+export function checkKernelConfig(config: Bytes, vsyscall: boolean): Check[] {
+  return wanted.map(([name, usual, others = []]) => {
+    const need = vsyscall && usual === oldLibc ? 'not needed' : usual;
+    const value = [name, ...others]
+      .map((spelled) => new RegExp(`^${spelled}=([ym])$`, 'm').exec(config)?.[1])
+      .find((found) => found !== undefined);
+    const ok = value !== undefined;
+    return { id: name, group: 'config', name, ok, need, note: value === 'm' ? 'module' : '', cure: '' };
   });
+}
+
+/** What the kernel was told at boot (bootparam(7), the kernel's kernel-parameters.txt). vsyscall: the page is there without being asked for. */
+export function checkCommandLine(observer: Observer, vsyscall: boolean): Check[] {
+  const line = (observer.readFile('/proc/cmdline') ?? '').split(/\s+/);
+  const id = /^ID="?([^"\n]*)/m.exec(observer.readFile('/etc/os-release') ?? '')?.[1] ?? '';
+  const release = /^VERSION_ID="?(\d+)/m.exec(observer.readFile('/etc/os-release') ?? '')?.[1] ?? '';
+  const needed = ['centos', 'rhel', 'ol'].includes(id) && release === '7';
+  const forNamespaces = ['namespace.unpriv_enable=1', 'user_namespace.enable=1'];
+  return [
+    ...(needed ? forNamespaces : []).map((name): Check => {
+      const ok = line.includes(name);
+      const cure = ok ? '' : `sudo grubby --update-kernel=ALL --args="${forNamespaces.join(' ')}" && sudo reboot`;
+      return { id: name, group: 'cmdline', name, ok, need: '', note: '', cure };
+    }),
+    ...['vsyscall=native', 'vsyscall=emulate'].map((name): Check => {
+      const ok = line.includes(name);
+      const need = vsyscall ? 'not needed' : oldLibc;
+      return { id: name, group: 'cmdline', name, ok, need, note: '', cure: '' };
+    }),
+  ];
 }
 
 const parameters: readonly (readonly [name: string, wantsZero: boolean])[] = [
@@ -69,20 +79,22 @@ const parameters: readonly (readonly [name: string, wantsZero: boolean])[] = [
   ['kernel.apparmor_restrict_unprivileged_userns', true],
 ];
 
-/** The sysctls that decide about user namespaces; those the kernel does not have are left out. */
-export function checkParameters(observer: Observer): Check[] {
+/** The sysctls that decide about user namespaces; those the kernel does not have are left out. profile: the command that makes up for AppArmor's. */
+export function checkParameters(observer: Observer, profile: Bytes): Check[] {
   const checks: Check[] = [];
   for (const [name, wantsZero] of parameters) {
     const text = observer.readFile(`/proc/sys/${name.replace('.', '/')}`)?.trim();
     if (text === undefined || !/^-?\d+$/.test(text)) continue;
     const ok = wantsZero ? Number(text) === 0 : Number(text) > 0;
+    const cure = wantsZero ? profile : `sudo sysctl -w ${name}=${name.startsWith('user.') ? 15000 : 1}`;
     checks.push({
-      group: 'Kernel parameters',
+      id: name,
+      group: 'sysctl',
       name,
       ok,
-      optional: wantsZero,
+      need: wantsZero ? 'required w/o apparmor profile' : '',
       note: `is ${text}`,
-      cure: ok ? '' : `sudo sysctl -w ${name}=${wantsZero ? 0 : name.startsWith('user.') ? 15000 : 1}`,
+      cure: ok ? '' : cure,
     });
   }
   return checks;

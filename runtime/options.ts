@@ -81,6 +81,7 @@ export const optionRows: readonly OptionRow[] = [
     text: 'Print the launch plan as JSON and exit (it shows the environment, with its secrets)',
     group: true,
   },
+  { long: 'apparmor', text: 'Print the AppArmor profile that lets this file make user namespaces, and exit' },
   { long: 'json', text: 'Let --info and --verify print JSON' },
   { long: 'clear-cache', text: 'Remove what bundler keeps in its cache directories and exit' },
   { long: 'licenses', text: 'Display the licences of what is inside and exit' },
@@ -91,7 +92,7 @@ export const optionRows: readonly OptionRow[] = [
 
 /** What the command line asks for. Byte strings throughout. */
 export interface Options {
-  readonly action: 'run' | 'info' | 'verify' | 'licenses' | 'version' | 'help' | 'clear-cache';
+  readonly action: 'run' | 'info' | 'verify' | 'apparmor' | 'licenses' | 'version' | 'help' | 'clear-cache';
   readonly extract: boolean;
   readonly keep: boolean;
   readonly target: Bytes | null;
@@ -176,7 +177,7 @@ export function parseOptions(args: readonly Bytes[]): Options {
 function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly Bytes[]): Options {
   const has = (name: string) => seen.has(name);
   const lastOf = (name: string) => seen.get(name)?.at(-1) ?? null;
-  const actions = (['help', 'version', 'licenses', 'clear-cache', 'info', 'verify'] as const).filter(has);
+  const actions = (['help', 'version', 'licenses', 'clear-cache', 'info', 'apparmor', 'verify'] as const).filter(has);
   for (const item of seen.get('env') ?? []) {
     // A value may be a secret: only the name is ever repeated.
     if (!isVariable(item)) {

@@ -15,6 +15,7 @@ import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
 import { planNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 import { planWithoutMounts } from './plain-root.ts';
+import type { Rung } from './rungs.ts';
 import { hasMounts } from './sandbox.ts';
 import { planShare } from './share.ts';
 
@@ -111,7 +112,7 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
   switch (payload.driver) {
     case 'fuse':
       return [
-        ...layerOps(input, payload.layer),
+        ...layerOps(input, payload.sandbox.rung, payload.layer),
         ...(payload.sandbox.rung === 'userns' ? planShare(input) : []),
         {
           op: 'serve',
@@ -131,7 +132,7 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
       ];
     case 'extract':
       return [
-        ...layerOps(input, payload.layer),
+        ...layerOps(input, payload.sandbox.rung, payload.layer),
         extractOp(input, payload),
         ...namespaces,
         { op: 'root', driver: rootDrivers.directory, file: '', offset, sizeBytes, flags: 0 },
@@ -146,12 +147,13 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
 }
 
 /** What a layer on disk needs before the namespaces exist. */
-function layerOps(input: LaunchInput, layer: Layer | null): Op[] {
+function layerOps(input: LaunchInput, rung: Rung, layer: Layer | null): Op[] {
   if (layer === null || layer.in === 'memory') return [];
   const { digest } = imageOf(input);
   const where = layer.in === 'disk' ? { place: layer.place, dir: '' } : { place: '', dir: layer.dir };
   // With one mapped id all files are the caller's on disk, root inside or not.
-  return [{ op: 'layer', ...where, digest, owners: input.settings.subuid ? 'ranges' : 'single' }];
+  const owners = rung === 'root' ? 'real' : input.settings.subuid ? 'ranges' : 'single';
+  return [{ op: 'layer', ...where, digest, owners }];
 }
 
 function overlayOps(layer: Layer | null): Op[] {

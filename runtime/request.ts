@@ -14,7 +14,10 @@ export interface Request {
   readonly cwd: Bytes;
   /** Which of the descriptors 0 1 2 are terminals. */
   readonly tty: string;
+  /** The file whose sections these are. */
   readonly exe: Bytes;
+  /** The file that was executed: the same, unless bundler runs it (`bundler run FILE`). */
+  readonly program: Bytes;
   readonly launcher: string;
   readonly kernel: string;
   readonly machine: string;
@@ -64,6 +67,7 @@ export function readRequest(facts: readonly Fact[]): { request: Request; manifes
     cwd: text('cwd'),
     tty: text('tty'),
     exe: text('exe'),
+    program: text('program'),
     launcher: text('launcher'),
     kernel: text('kernel'),
     machine: text('machine'),

@@ -18,12 +18,11 @@ import type { LaunchInput } from './launch-input.ts';
 import { readManifest } from './manifest.ts';
 import { Observer } from './observer.ts';
 import { type Options, parseOptions } from './options.ts';
-import { imageOf, placesQuestion } from './payload.ts';
 import { planLaunch } from './plan-launch.ts';
 import { type Request, readRequest } from './request.ts';
-import { rungsQuestion } from './rungs.ts';
 import { readSettings, type SettingSources } from './settings.ts';
-import { verifyHost, writeVerdict } from './verify.ts';
+import { profileOf, verifyHost } from './verify.ts';
+import { writeVerdict } from './verify-text.ts';
 
 /** One conversation with the launcher: a request in, one text or plan out, with questions in between. */
 export async function servePlanner(input: number, output: number): Promise<void> {
@@ -72,6 +71,8 @@ async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> 
       const info = describeBundle(manifest, request);
       return say(options.json ? toJson(info) : writeInfo(info));
     }
+    case 'apparmor':
+      return say(profileOf(request).text);
     case 'clear-cache':
       talk.readProbes();
       return say(withNewline(talk.ask(['clear-cache'])['clear-cache'] ?? ''));
@@ -104,8 +105,11 @@ async function launch(
     input = { ...input, host: { ...input.host, answers: { ...input.host.answers, ...talk.ask(questions) } } };
   };
   if (options.action === 'verify') {
-    learn([placesQuestion(imageOf(input)), rungsQuestion]);
-    const verdict = verifyHost(input, observer);
+    let verdict = verifyHost(input, observer);
+    while ('ask' in verdict) {
+      learn(verdict.ask);
+      verdict = verifyHost(input, observer);
+    }
     const colour = request.tty.includes('1') && request.env.NO_COLOR === undefined;
     return say(options.json ? toJson(verdict) : writeVerdict(verdict, colour), verdict.ok ? 0 : 1);
   }

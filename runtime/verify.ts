@@ -1,161 +1,274 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
-import { explainFuse, explainNamespaces, explainOverlay, readFailure } from './causes.ts';
+import type { ImageFacts } from '../src/format/manifest.ts';
+import { makeProfile, type Profile, printCommand } from './apparmor.ts';
+import {
+  appArmorCure,
+  type Cause,
+  explainFuse,
+  explainNamespaces,
+  explainOverlay,
+  explainOverlayMount,
+} from './causes.ts';
+import type { Check } from './check.ts';
 import { Failure } from './failure.ts';
-import { type Check, checkKernelConfig, checkParameters } from './kernel-config.ts';
+import { checkCgroup, checkGpu, checkPackages, checkProbe, checkVsyscall } from './host-checks.ts';
+import { checkCommandLine, checkKernelConfig, checkParameters, readKernelConfig } from './kernel-config.ts';
 import type { LaunchInput } from './launch-input.ts';
+import { layersQuestion } from './layer.ts';
 import type { Observer } from './observer.ts';
 import {
   choosePayload,
   imageOf,
-  megabytes,
   neededBytes,
   type Payload,
   type Place,
   placesQuestion,
   readPlaces,
 } from './payload.ts';
-import { explainRung, rungs } from './rungs.ts';
+import { judgePlace, type PlaceVerdict } from './place-verdict.ts';
+import type { Request } from './request.ts';
+import { explainRung, type Rung, rungs, rungsQuestion } from './rungs.ts';
 import { describeSandbox } from './sandbox.ts';
 
-/** What --verify found: each check, the candidate directories, and what a run would do. */
+/** What --verify found. docs/verify.md describes it as JSON; change the number there and here when a field changes its meaning. */
 export interface Verdict {
+  readonly schema: 1;
+  /** Can the bundle run here? Of the tool itself: can bundles? */
   readonly ok: boolean;
-  readonly kernel: string;
+  readonly file: Bytes;
+  /** The bundle's name; null for the tool. */
+  readonly name: Bytes | null;
+  readonly kernel: {
+    readonly release: string;
+    readonly machine: string;
+    /** /proc/version. */
+    readonly version: Bytes;
+    /** Where its configuration was found; null when nowhere. */
+    readonly config: Bytes | null;
+  };
   readonly checks: readonly Check[];
-  readonly places: readonly Place[];
+  /** Candidate directories for the runtime and for unpacking, best first. */
+  readonly places: readonly PlaceVerdict[];
+  /** What unpacking the image takes. */
   readonly needBytes: number;
-  /** `fuse`, `extract` or `kernel`; '' when it cannot run. */
-  readonly driver: string;
-  /** `userns`, `root`, `chroot` or `proot`; '' when it cannot run. */
-  readonly sandbox: string;
+  /** What a start would use; null when there can be none. */
+  readonly uses: Uses | null;
+  /** In one sentence; and what would change it, when it is bad. */
   readonly result: Bytes;
   readonly cure: Bytes;
 }
 
-/** Judges the host. The answer to placesQuestion must be in the input. */
-export function verifyHost(input: LaunchInput, observer: Observer): Verdict {
-  const image = imageOf(input);
-  const places = readPlaces(input.host.answers[placesQuestion(image)] ?? '');
-  const checks = [
-    ...checkKernelConfig(observer, input.request.kernel),
-    ...checkParameters(observer),
-    ...checkProbes(input),
-  ];
-  const shared = { kernel: input.request.kernel, checks, places, needBytes: neededBytes(image) };
+export interface Uses {
+  readonly driver: 'fuse' | 'extract' | 'kernel';
+  /** Where it is unpacked; '' in memory, or not unpacked at all. */
+  readonly place: Bytes;
+  /** The rung of docs/sandbox.md; `degraded` tells what differs on it, '' where nothing does. */
+  readonly sandbox: Rung;
+  readonly degraded: Bytes;
+  readonly runtime: { readonly from: string; readonly dir: Bytes };
+  /** Where --rw writes to: `memory`, `disk`, or `copy`, the unpacked image itself; sizeBytes is the room there. Null: not at all. */
+  readonly rw: { readonly in: 'memory' | 'disk' | 'copy'; readonly place: Bytes; readonly sizeBytes: number } | null;
+}
+
+/** Of a tool, which has no image: what a start needs whatever the image. */
+const noImage: ImageFacts = {
+  compressor: '',
+  blockSizeBytes: 0,
+  inodes: 0,
+  usedBytes: 0,
+  sizeBytes: 0,
+  digest: '',
+  unpackedBytes: 0,
+};
+
+/** Judges the host, or asks first. Everything that is only of use here is read here. */
+export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { readonly ask: readonly string[] } {
+  const input = { ...given, manifest: { ...given.manifest, image: given.manifest.image ?? noImage } };
+  const { request, host } = input;
+  const placesText = host.answers[placesQuestion(imageOf(input))];
+  if (placesText === undefined) return { ask: [placesQuestion(imageOf(input))] };
+  const places = readPlaces(placesText);
+  const questions = [
+    ...places.filter(({ usable }) => usable).map(({ path }) => `exec ${path}`),
+    ...(explainOverlayMount(host) === null ? [layersQuestion] : []),
+  ].filter((question) => host.answers[question] === undefined);
+  const asksRungs = explainNamespaces(host) !== null && host.answers[rungsQuestion] === undefined;
+  if (asksRungs) questions.push(rungsQuestion);
+  if (questions.length > 0) return { ask: questions };
+  const chosen = attempt(input);
+  if ('ask' in chosen) return chosen;
+  const written = attempt({ ...input, settings: { ...input.settings, rw: true } });
+  if ('ask' in written) return written;
+  const config = readKernelConfig(observer, request.kernel);
+  const profile = profileOf(request);
+  const cured = (cause: Cause | null) =>
+    cause?.cure === appArmorCure ? { ...cause, cure: profile.command } : (cause ?? { cause: '', cure: '' });
+  const failure = 'failure' in chosen ? chosen.failure : null;
+  const vsyscall = checkVsyscall(observer);
+  return {
+    schema: 1,
+    ok: failure === null,
+    file: request.exe,
+    name: given.manifest.image === undefined ? null : input.manifest.name,
+    kernel: {
+      release: request.kernel,
+      machine: request.machine,
+      version: observer.readFile('/proc/version')?.trim() ?? '',
+      config: config?.path ?? null,
+    },
+    checks: [
+      ...(config === null ? [] : checkKernelConfig(config.text, vsyscall.ok)),
+      ...checkCommandLine(observer, vsyscall.ok),
+      ...checkParameters(observer, profile.command),
+      ...checkPackages(observer, request),
+      ...checkTried(input, failure === null, cured),
+      vsyscall,
+      checkCgroup(observer, host.memoryAvailableBytes),
+      checkGpu(observer),
+    ],
+    places: places.map((place) => judgePlace(place, host.answers[`exec ${place.path}`] ?? '', observer)),
+    needBytes: neededBytes(imageOf(input)),
+    uses: 'payload' in chosen ? describeUses(input, chosen.payload, written, places, observer) : null,
+    result: failure === null ? '' : failure.message,
+    cure: failure === null ? '' : cured({ cause: '', cure: failure.hint }).cure,
+  };
+}
+
+/** The AppArmor profile for the file that was started; `bundler run FILE` starts bundler itself. */
+export function profileOf(request: Request): Profile {
+  const program = request.program === '' ? request.exe : request.program;
+  const words =
+    program !== request.exe
+      ? [program, 'run', request.exe, '--apparmor']
+      : request.sections.some(({ name }) => name === 'payload')
+        ? [program, '--apparmor']
+        : [program, 'doctor', '--apparmor'];
+  return makeProfile(program, printCommand(words));
+}
+
+type Attempt = { readonly payload: Payload } | { readonly failure: Failure } | { readonly ask: readonly string[] };
+
+/** What a start would do. */
+function attempt(input: LaunchInput): Attempt {
   try {
     const payload = choosePayload(input);
-    if ('ask' in payload) throw new Failure('the launcher did not say where an image could be unpacked');
-    const { sandbox, driver } = payload;
-    const how = sandbox.rung === 'userns' ? '' : `; the container runs ${describeSandbox(sandbox)}`;
-    const result = `${describePayload(payload)}${how}`;
-    return { ok: true, ...shared, driver, sandbox: sandbox.rung, result, cure: '' };
+    return 'ask' in payload ? payload : { payload };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { ok: false, ...shared, driver: '', sandbox: '', result: error.message, cure: error.hint };
+    return { failure: error };
   }
 }
 
-function checkProbes(input: LaunchInput): Check[] {
+function checkTried(input: LaunchInput, runs: boolean, cured: (cause: Cause | null) => Cause): Check[] {
   const { host } = input;
-  const group = 'Tried on this host';
-  const namespaces = explainNamespaces(host);
+  const group = 'tried';
+  const namespaces = cured(explainNamespaces(host));
   const fuse = explainFuse(host);
   const overlay = explainOverlay(host);
-  const simple = (name: string, probe: string, note: string): Check => {
-    const failed = readFailure(host.probes[probe]);
-    const why = failed === null ? '' : failed.step === 'skipped' ? 'not tried' : `${failed.step}: ${failed.errno}`;
-    return {
-      group,
-      name,
-      ok: failed === null,
-      optional: true,
-      note: failed === null ? '' : `${why}; ${note}`,
-      cure: '',
-    };
-  };
+  const hasUserns = host.probes.userns === 'ok';
+  const hasMount = host.probes.mount === 'ok';
+  const need = runs ? 'another sandbox is used' : '';
+  const [bad, good] = [
+    { ok: false, need, note: namespaces.cause, cure: namespaces.cure },
+    { ok: true, need: '', note: '', cure: '' },
+  ];
+  const skipped = { ok: false, need, note: 'not tried, because no user namespace can be had', cure: '' };
   return [
+    { id: 'userns', group, name: 'user namespace', ...(hasUserns ? good : bad) },
+    { id: 'mount', group, name: 'mounts in a user namespace', ...(hasMount ? good : hasUserns ? bad : skipped) },
+    ...(hasUserns && hasMount ? [] : rungs.slice(1).map((rung) => checkRung(rung, input))),
     {
-      group,
-      name: 'user and mount namespaces',
-      ok: namespaces === null,
-      optional: true,
-      note: namespaces?.cause ?? '',
-      cure: namespaces?.cure ?? '',
-    },
-    ...rungs.slice(1).map((rung): Check => {
-      const why = explainRung(rung, input);
-      return {
-        group,
-        name: `without them: ${rung}`,
-        ok: why === null,
-        optional: true,
-        note: why?.cause ?? '',
-        cure: why?.cure ?? '',
-      };
-    }),
-    {
+      id: 'fuse',
       group,
       name: 'squashfs through /dev/fuse',
       ok: fuse === null,
-      optional: true,
+      need: 'required to start in place',
       note: fuse === null ? '' : `${fuse.cause}; the image is unpacked at every start`,
       cure: fuse?.cure ?? '',
     },
     {
+      id: 'overlay',
       group,
-      name: 'overlay on tmpfs',
+      name: 'overlay in memory',
       ok: overlay === null,
-      optional: true,
-      note: overlay === null ? '' : `${overlay.cause}; --rw unpacks the image`,
+      need: 'required for --rw in memory',
+      note: overlay?.cause ?? '',
       cure: overlay?.cure ?? '',
     },
-    simple('seccomp filters', 'seccomp', 'not needed by this version'),
-    simple('pidfd_open', 'pidfd', 'an unpacked image is watched in another way'),
-    simple('openat2', 'openat2', 'paths are resolved step by step'),
-    simple('loop devices', 'loop', 'only for BUNDLER_DRIVER=kernel as root'),
+    checkProbe(
+      host,
+      'seccomp',
+      'seccomp filters',
+      'required for --root',
+      'chown and its like fail there',
+      'use a kernel with CONFIG_SECCOMP_FILTER',
+    ),
+    checkProbe(
+      host,
+      'pidfd',
+      'pidfd_open',
+      'required to share a mount',
+      'an unpacked image is watched in another way',
+      'use a kernel of at least 5.3',
+    ),
+    checkProbe(
+      host,
+      'openat2',
+      'openat2',
+      'optional',
+      'paths are resolved step by step',
+      'use a kernel of at least 5.6',
+    ),
+    checkProbe(host, 'loop', 'loop devices', 'BUNDLER_DRIVER=kernel only', 'only root can have them', ''),
   ];
 }
 
-function describePayload(payload: Payload): string {
-  switch (payload.driver) {
-    case 'fuse':
-      return payload.layer !== null
-        ? 'mounted in place through FUSE, with a writable layer in memory'
-        : 'mounted in place through FUSE';
-    case 'kernel':
-      return 'mounted by the kernel from a loop device';
-    case 'extract':
-      if (payload.target !== '') return `unpacked in ${payload.target}`;
-      return payload.place === '' ? 'unpacked in memory' : `unpacked in a directory below ${payload.place}`;
-  }
+/** What there is besides user namespaces; looked at only where those cannot be had. */
+function checkRung(rung: Rung, input: LaunchInput): Check {
+  const why = explainRung(rung, input);
+  const shared = {
+    id: `sandbox-${rung}`,
+    group: 'tried',
+    name: `sandbox without them: ${rung}`,
+    need: 'optional',
+  } as const;
+  return { ...shared, ok: why === null, note: why?.cause ?? '', cure: why?.cure ?? '' };
 }
 
-/** The verdict as text; colour: on a terminal. */
-export function writeVerdict(verdict: Verdict, colour: boolean): Bytes {
-  const paint = (code: number, text: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
-  const lines: string[] = [paint(1, 'Kernel version:'), '', verdict.kernel];
-  let group = '';
-  for (const check of verdict.checks) {
-    if (check.group !== group) lines.push('', paint(1, `${check.group}:`), '');
-    group = check.group;
-    const word = check.ok ? paint(32, 'OK') : check.optional ? paint(33, 'KO (optional)') : paint(31, 'KO');
-    lines.push(`${check.name.padEnd(45)}: ${word}${check.note === '' ? '' : `  ${check.note}`}`);
-    if (!check.ok && check.cure !== '') lines.push(`  try: ${check.cure}`);
+function describeUses(
+  input: LaunchInput,
+  payload: Payload,
+  written: Attempt,
+  places: readonly Place[],
+  observer: Observer,
+): Uses {
+  const { request } = input;
+  return {
+    driver: payload.driver,
+    place: payload.driver === 'extract' ? payload.target || payload.place : '',
+    sandbox: payload.sandbox.rung,
+    degraded: /^degraded: (.*)/.exec(describeSandbox(payload.sandbox))?.[1] ?? '',
+    runtime: { from: request.runtimeFrom, dir: request.cacheDir },
+    rw: 'payload' in written ? describeWritten(input, written.payload, places, observer) : null,
+  };
+}
+
+function describeWritten(
+  input: LaunchInput,
+  payload: Payload,
+  places: readonly Place[],
+  observer: Observer,
+): Uses['rw'] {
+  const { settings, host } = input;
+  const layer = payload.driver === 'kernel' ? null : payload.layer;
+  if (layer !== null && layer.in === 'disk') return { in: 'disk', place: layer.place, sizeBytes: layer.freeBytes };
+  if (payload.driver === 'extract') {
+    const { freeBytes } = places.find(({ path }) => path === payload.place) ?? { freeBytes: host.memoryAvailableBytes };
+    const place = payload.target || payload.place;
+    return { in: 'copy', place, sizeBytes: Math.max(0, freeBytes - neededBytes(imageOf(input))) };
   }
-  lines.push('', paint(1, `Directories for unpacking (${megabytes(verdict.needBytes)} needed):`), '');
-  for (const { path, usable, executable, freeBytes, filesystem, trouble } of verdict.places) {
-    const note = usable
-      ? `${filesystem}, ${megabytes(freeBytes)} free${executable ? '' : ', but mounted noexec'}`
-      : trouble;
-    lines.push(`${path.padEnd(45)}: ${usable && executable ? paint(32, 'OK') : paint(33, 'KO (optional)')}  ${note}`);
-  }
-  if (verdict.places.length === 0) lines.push('none');
-  lines.push('', paint(1, 'Result:'), '');
-  if (verdict.ok) lines.push(`${paint(32, 'OK')}: this host runs the bundle; the image is ${verdict.result}`);
-  else {
-    lines.push(`${paint(31, 'KO')}: ${verdict.result}`);
-    if (verdict.cure !== '') lines.push(`  try: ${verdict.cure}`);
-  }
-  return `${lines.join('\n')}\n`;
+  // tmpfs(5): half of the physical memory, unless another size is given.
+  const [, kib = '0'] = /^MemTotal:\s+(\d+) kB$/m.exec(observer.readFile('/proc/meminfo') ?? '') ?? [];
+  return { in: 'memory', place: '', sizeBytes: settings.layerSizeBytes || Number(kib) * 512 };
 }

@@ -46,13 +46,13 @@ static void send_facts(int fd, struct buffer *facts)
 }
 
 // Request and probes. The probes run while Node starts.
-static int tell_planner(const struct bundle *bundle, const struct runtime *runtime, const struct planner *planner, char **argv, struct fault *why)
+static int tell_planner(const struct bundle *bundle, const struct bundle *carrier, const struct runtime *runtime, const struct planner *planner, char **argv, struct fault *why)
 {
 	struct buffer facts = { 0 };
 	struct probes probes;
 	if (probes_start(&probes, why))
 		return -1;
-	request_facts(bundle, runtime, argv, &facts);
+	request_facts(bundle, carrier, runtime, argv, &facts);
 	send_facts(planner->request, &facts);
 	probes_finish(&probes, &facts);
 	send_facts(planner->request, &facts);
@@ -147,7 +147,7 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 	for (int again = 0;; again = 1) {
 		if (runtime_get(carrier, &runtime, again, &why) || planner_start(carrier, &runtime, &planner, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
-		int failed = tell_planner(bundle, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
+		int failed = tell_planner(bundle, carrier, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
 		// One that closed its end before its reply was complete is ending by itself: its own status says why, ours would not.
 		int crashed = failed && ((!why.error && !strcmp(why.text, "closed")) || why.error == EIO);
 		if (!failed)

@@ -28,7 +28,8 @@ int planner_could_not_run(int status);
 void planner_explain(struct planner *planner, int status);
 
 // Adds the facts of the request, all but the probes.
-void request_facts(const struct bundle *bundle, const struct runtime *runtime, char **argv, struct buffer *facts);
+// carrier: the file that was executed, whose runtime plans.
+void request_facts(const struct bundle *bundle, const struct bundle *carrier, const struct runtime *runtime, char **argv, struct buffer *facts);
 
 // Answers the questions of an `ask` reply (its body after the kind byte) into facts. 0 or -1.
 int answer_questions(const char *body, size_t size, struct buffer *facts, struct fault *why);

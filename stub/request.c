@@ -96,7 +96,7 @@ static void add_surroundings(struct buffer *facts)
 	facts_addf(facts, "namespaces", "%llu %llu", inode[0], inode[1]);
 }
 
-void request_facts(const struct bundle *bundle, const struct runtime *runtime, char **argv, struct buffer *facts)
+void request_facts(const struct bundle *bundle, const struct bundle *carrier, const struct runtime *runtime, char **argv, struct buffer *facts)
 {
 	struct utsname name;
 	char cwd[PATH_MAX];
@@ -113,6 +113,7 @@ void request_facts(const struct bundle *bundle, const struct runtime *runtime, c
 	facts_addf(facts, "umask", "%03o", (unsigned)mask);
 	add_terminals(facts);
 	add_text(facts, "exe", bundle->path);
+	add_text(facts, "program", carrier->path);
 	add_text(facts, "launcher", BUNDLER_VERSION);
 	if (!uname(&name)) {
 		add_text(facts, "kernel", name.release);

@@ -62,6 +62,7 @@ const request: Fact[] = [
   ['umask', '0022'],
   ['tty', '012'],
   ['exe', '/sample.run'],
+  ['program', '/sample.run'],
   ['launcher', '0'],
   ['kernel', '6.1.0'],
   ['machine', 'x86_64'],

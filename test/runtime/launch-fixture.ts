@@ -77,6 +77,7 @@ const request: Request = {
   cwd: '/work',
   tty: '',
   exe: '/work/np.run',
+  program: '/work/np.run',
   launcher: '0.1.0',
   kernel: '6.18.0',
   machine: 'x86_64',

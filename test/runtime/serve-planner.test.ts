@@ -145,22 +145,27 @@ describe('the planner talks to the launcher', () => {
   });
 
   test('--verify judges the host and says what it would do', async () => {
-    const answer: Fact[] = [
-      ['answer', '/v ok 500000000 ext4 exec\n/t exec 13\n'],
-      ['answer', 'ptrace seize 1\n'],
+    const places: Fact[] = [['answer', '/v ok 500000000 ext4 exec\n/t exec 13\n']];
+    const tries: Fact[] = [
+      ['answer', 'ok'],
+      ['answer', '/v ok 500000000 ext4\n'],
     ];
-    const [, good] = await talk([requestFacts(['--verify'], []), probes(), answer]);
+    const [first, second, good] = await talk([requestFacts(['--verify'], []), probes(), places, tries]);
+    expect(first).toMatchObject({ kind: 'ask', questions: [expect.stringMatching(/^places \d+$/)] });
+    expect(second).toMatchObject({ kind: 'ask', questions: ['exec /v', expect.stringMatching(/^layers \d+$/)] });
     expect(good).toMatchObject({ status: 0, stdout: expect.stringContaining('mounted in place through FUSE') });
     const bad = { userns: 'unshare 28', mount: 'skipped', fuse: 'skipped', overlay: 'skipped' };
-    const [, text] = await talk([requestFacts(['-v'], []), probes(bad), answer]);
+    const text = (
+      await talk([requestFacts(['-v'], []), probes(bad), places, tries.with(1, ['answer', 'ptrace seize 1\n'])])
+    ).at(-1);
     expect(text).toMatchObject({
       status: 1,
       stdout: expect.stringContaining('try: sudo sysctl -w user.max_user_namespaces'),
     });
-    const [, json] = await talk([requestFacts(['-v', '--json'], []), probes({ fuse: 'open 13' }), answer]);
+    const json = (await talk([requestFacts(['-v', '--json'], []), probes({ fuse: 'open 13' }), places, tries])).at(-1);
     const verdict = JSON.parse(json?.kind === 'text' ? json.stdout : '');
-    expect(verdict).toMatchObject({ ok: true, driver: 'extract', result: 'unpacked in a directory below /v' });
-    expect(verdict.checks.find(({ name }: { name: string }) => name.includes('/dev/fuse'))).toMatchObject({
+    expect(verdict).toMatchObject({ ok: true, uses: { driver: 'extract', place: '/v' } });
+    expect(verdict.checks.find(({ id }: { id: string }) => id === 'fuse')).toMatchObject({
       ok: false,
       cure: 'sudo chmod 666 /dev/fuse',
     });

@@ -38,7 +38,7 @@ static const char usage[] =
 	"  --no-userns       user.max_user_namespaces=0 in a user namespace around all\n"
 	"  --no-mount-namespaces  as --no-userns, with user.max_mnt_namespaces\n"
 	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount; ENOSYS for: openat2;\n"
-	"                    EOPNOTSUPP for: xattr; EDQUOT for: quota (writes of 16 KiB and more). May be repeated\n"
+	"                    EACCES for: apparmor (mounts, as Ubuntu's AppArmor does); EOPNOTSUPP for: xattr; EDQUOT for: quota (writes of 16 KiB and more). May be repeated\n"
 	"  --cwd DIR         working directory (/)\n";
 
 _Noreturn static void stop(const char *what, const char *on)
@@ -181,6 +181,7 @@ static void deny(const char *name)
 {
 	struct rule { int number; unsigned error; };
 	static const struct rule mount_rule[] = { { SYS_mount, EPERM }, { SYS_fsopen, EPERM }, { SYS_move_mount, EPERM }, { SYS_open_tree, EPERM } };
+	static const struct rule apparmor_rule[] = { { SYS_mount, EACCES }, { SYS_fsopen, EACCES }, { SYS_move_mount, EACCES }, { SYS_open_tree, EACCES } };
 	static const struct rule openat2_rule[] = { { SYS_openat2, ENOSYS } };
 	static const struct rule xattr_rule[] = { { SYS_setxattr, EOPNOTSUPP }, { SYS_lsetxattr, EOPNOTSUPP }, { SYS_fsetxattr, EOPNOTSUPP } };
 	struct sock_filter filter[64];
@@ -212,6 +213,8 @@ static void deny(const char *name)
 		size_t count = 0;
 		if (!strcmp(name, "mount"))
 			rule = mount_rule, count = 4;
+		else if (!strcmp(name, "apparmor"))
+			rule = apparmor_rule, count = 4;
 		else if (!strcmp(name, "openat2"))
 			rule = openat2_rule, count = 1;
 		else if (!strcmp(name, "xattr"))
