@@ -93,7 +93,7 @@ describe('--rw', () => {
     const running = start([file, '--rw', 'sh', '-c', script], options);
     await running.see(/up/);
     const cache = path.join(user.home, '.cache/bundler');
-    const layers = (): string[] => readdirSync(cache).filter((name) => !/^(runtime-.*|lock)$/.test(name));
+    const layers = (): string[] => readdirSync(cache).filter((name) => name.startsWith('layer-'));
     expect(layers()).toEqual([expect.stringMatching(/^layer-\w{6}$/)]);
     expect(await running.end('\n')).toMatchObject({ status: 0, stdout: 'overlay\nup\nx\n', stderr: '' });
     await untilAllEnded(user);
@@ -143,7 +143,7 @@ describe('--rw', () => {
     expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: '' });
     await untilAllEnded(user);
     expect(
-      readdirSync(path.join(user.home, '.cache/bundler')).filter((name) => !/^(runtime-.*|lock)$/.test(name)),
+      readdirSync(path.join(user.home, '.cache/bundler')).filter((name) => /^(layer|extract)-/.test(name)),
     ).toEqual([]);
   });
 });
