@@ -18,7 +18,8 @@ export type Feature =
   | 'strace'
   | 'unsquashfs'
   | 'bash'
-  | 'cgroup';
+  | 'cgroup'
+  | 'dpkg';
 
 function hasCommand(name: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
@@ -54,6 +55,7 @@ const reasons: Record<Feature, () => string | undefined> = {
   busybox: () => (existsSync('/bin/busybox') ? undefined : '/bin/busybox is missing: apt-get install busybox-static'),
   strace: () => (hasCommand('strace') ? undefined : 'strace is missing: apt-get install strace'),
   cgroup: () => whyNoCgroups(),
+  dpkg: () => (hasCommand('dpkg-deb') && hasCommand('useradd') ? undefined : 'dpkg is missing: this is not a Debian'),
   bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
 };
 
