@@ -17,6 +17,8 @@ async function ask(question: string, options: RunOptions = {}): Promise<Ended> {
 const sh = (script: string, ...limits: number[]) => runQuestion(['/bin/sh', '-c', script], ...limits);
 const isAlive = (pid: number) =>
   existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+/** A signal is on its way before the process has ended. */
+const untilEnded = (pid: number) => expect.poll(() => isAlive(pid), { interval: 5, timeout: 10_000 }).toBe(false);
 
 describe('a program that the planner lets the launcher run', () => {
   test.each<[string, string, Ended]>([
@@ -66,7 +68,7 @@ describe('a program that the planner lets the launcher run', () => {
     expect(Date.now() - began).toBeLessThan(5000);
     const pids = readFileSync(file, 'utf8').trim().split(' ').map(Number);
     expect(pids).toHaveLength(2);
-    expect(pids.filter(isAlive)).toEqual([]);
+    for (const pid of pids) await untilEnded(pid);
   });
 
   test('does not keep the start waiting for what it leaves in the background, and that is ended', async () => {
@@ -76,7 +78,7 @@ describe('a program that the planner lets the launcher run', () => {
       code: 0,
       stdout: 'done\n',
     });
-    expect(isAlive(Number(readFileSync(file, 'utf8')))).toBe(false);
+    await untilEnded(Number(readFileSync(file, 'utf8')));
   });
 
   test('is waited for when it only closes its output', async () => {
@@ -98,7 +100,7 @@ describe('a program that the planner lets the launcher run', () => {
     await expect.poll(() => existsSync(file), { interval: 10, timeout: 10_000 }).toBe(true);
     running.child.kill('SIGKILL');
     await running.end();
-    await expect.poll(() => isAlive(Number(readFileSync(file, 'utf8'))), { interval: 10 }).toBe(false);
+    await untilEnded(Number(readFileSync(file, 'utf8')));
   });
 
   test.each([
