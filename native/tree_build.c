@@ -138,7 +138,7 @@ static int place(struct walk *walk, const struct serve_entry *entry, const char 
 			return S_ISDIR(mode) ? 0 : -ENOTDIR;
 		return add_entry(walk, name, size, S_IFDIR | (entry->mode & 07777), NULL, 0, &id);
 	case ENTRY_MOUNTPOINT:
-		return found ? 0 : add_entry(walk, name, size, S_IFREG | (entry->mode & 07777), NULL, 0, &id);
+		return found ? 0 : add_entry(walk, name, size, S_IFREG | (entry->mode & 07777), entry->data, entry->size, &id);
 	case ENTRY_FILE:
 		if (found && S_ISDIR(mode))
 			return -EISDIR;

@@ -3,7 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { filesOf } from './configuration.ts';
 import { type Lookup, substitute } from './expand.ts';
 import { Failure } from './failure.ts';
-import { readLoginDefs } from './hooks/shadow.ts';
+import { readLoginDefs } from './hooks/home-directory.ts';
 import { planIdentity } from './identity.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { fileVariables } from './mounts.ts';

@@ -89,8 +89,8 @@ export type Launch = { readonly plan: Plan } | { readonly ask: readonly string[]
 
 /** One thing of ours that the container's root must show. */
 export interface Shown {
-  /** dir and mountpoint (an empty file): only where nothing is; file and symlink: in place of what is there. */
-  readonly kind: 'dir' | 'file' | 'symlink' | 'mountpoint';
+  /** dir, mountpoint (an empty file) and default (a file): only where nothing is; file and symlink: in place of what is there. */
+  readonly kind: 'dir' | 'file' | 'symlink' | 'mountpoint' | 'default';
   readonly path: Bytes;
   readonly mode: number;
   /** A file's content or a link's target. */

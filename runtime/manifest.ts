@@ -3,7 +3,7 @@ import { type Bytes, fromText, toText } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import { Failure } from './failure.ts';
 
-/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings; upper case: may be null; with ?: may be missing. */
+/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings, k list of skeleton entries; upper case: may be null; with ?: may be missing. */
 const shapes = {
   provenance: { bundler: 's', source: 's', createdSeconds: 'n' },
   image: {
@@ -27,6 +27,8 @@ const shapes = {
     rcProvenance: 's',
     shell: 'b',
     debian: 'b',
+    homes: 'l?',
+    skeleton: 'k?',
   },
   config: { entrypoint: 'l', cmd: 'l', env: 'l', workdir: 's', user: 's', stopSignal: 's?' },
   options: { target: 's', env: 'l', rc: 'S', entrypoint: 'L' },
@@ -63,6 +65,12 @@ function isConfiguration(value: unknown): boolean {
   return Object.values(value.settings).every((text) => typeof text === 'string') && value.files.every(isFile);
 }
 
+function isSkeletonEntry(value: unknown): boolean {
+  if (!isObject(value) || typeof value.path !== 'string' || !fits(value.mode, 'n') || !fits(value.content, 'S'))
+    return false;
+  return !value.path.split('/').some((part) => part === '' || part === '.' || part === '..');
+}
+
 function fits(value: unknown, letter: string): boolean {
   if (letter.endsWith('?')) return value === undefined || fits(value, letter.slice(0, -1));
   if (value === null) return letter === letter.toUpperCase();
@@ -73,6 +81,8 @@ function fits(value: unknown, letter: string): boolean {
       return Number.isSafeInteger(value) && (value as number) >= 0;
     case 'b':
       return typeof value === 'boolean';
+    case 'k':
+      return Array.isArray(value) && value.every(isSkeletonEntry);
     default:
       return Array.isArray(value) && value.every((item) => typeof item === 'string');
   }

@@ -48,6 +48,7 @@ export function planLaunch(input: LaunchInput): Launch {
     ...hooks.shown,
     // A kept root is not given a directory that a tmpfs covers anyway.
     ...(home !== null && !(kept && homeIsLate) ? [home] : []),
+    ...(home !== null && !kept && !homeIsLate ? shadow.skeleton : []),
     ...(command?.shown ?? []),
   ];
   if (!hasMounts(payload.sandbox) && command !== null) {
@@ -72,7 +73,7 @@ export function planLaunch(input: LaunchInput): Launch {
       ...(payload.driver === 'extract' ? overlayOps(payload.layer) : []),
       ...mounts.early,
       // Before the user's mounts, so that it is never made in a directory of the host.
-      ...(homeIsLate ? [mkdir(home.path, home.mode)] : []),
+      ...(homeIsLate ? writeOps([home, ...shadow.skeleton], false) : []),
       ...hooks.ops,
       ...(command === null ? planHostHooks(input, hooks.environ) : finish(command)),
     ],
@@ -183,9 +184,9 @@ function isKept(payload: Payload): boolean {
 function entryOps(shown: readonly Shown[]): Op[] {
   const ops = new Map<Bytes, Op>();
   for (const { kind, path, mode, data } of shown) {
-    const fillsGap = kind === 'dir' || kind === 'mountpoint';
+    const fillsGap = kind === 'dir' || kind === 'mountpoint' || kind === 'default';
     if (fillsGap && ops.has(path)) continue;
-    ops.set(path, { op: 'entry', kind: entryKinds[kind], path, mode, data });
+    ops.set(path, { op: 'entry', kind: entryKinds[kind === 'default' ? 'mountpoint' : kind], path, mode, data });
   }
   return [...ops.values()];
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "image.h"
 #include "roles.h"
 
-enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20 };
+enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20, TREE_CONTENT = 64 << 10, TREE_DEPTH = 4, TREE_ENTRIES = 128, MAX_NAMES = 4096 };
 
 static void describe(struct image_reader *reader, uint64_t ref, const char *key, struct buffer *out)
 {
@@ -34,10 +35,10 @@ static void describe(struct image_reader *reader, uint64_t ref, const char *key,
 	}
 }
 
-static int add_content(struct image_reader *reader, uint64_t ref, const char *key, struct buffer *out)
+static int add_content(struct image_reader *reader, uint64_t ref, uint64_t most, const char *key, struct buffer *out)
 {
 	struct image_node node;
-	if (image_stat(reader, ref, &node) || !S_ISREG(node.mode) || node.size > MAX_CONTENT)
+	if (image_stat(reader, ref, &node) || !S_ISREG(node.mode) || node.size > most)
 		return 0;
 	OWN char *data = malloc((size_t)node.size + 1);
 	if (!data)
@@ -53,7 +54,8 @@ static int add_content(struct image_reader *reader, uint64_t ref, const char *ke
 	return 0;
 }
 
-static int add_path(struct image_reader *reader, const char *path, int with_content, struct buffer *out, struct fault *why)
+// most: bytes of content to tell; 0 for none.
+static int add_path(struct image_reader *reader, const char *path, uint64_t most, struct buffer *out, struct fault *why)
 {
 	char key[PATH_MAX + 16];
 	uint64_t ref;
@@ -67,11 +69,87 @@ static int add_path(struct image_reader *reader, const char *path, int with_cont
 		return 0;
 	}
 	describe(reader, ref, key, out);
-	if (!with_content)
+	if (!most)
 		return 0;
 	snprintf(key, sizeof key, "content.%s", path);
-	int error = add_content(reader, ref, key, out);
+	int error = add_content(reader, ref, most, key, out);
 	return error ? fault(why, -error, "read %s in the image", path) : 0;
+}
+
+struct names { struct buffer text; size_t count; };
+
+static int take_name(void *arg, const char *name, size_t size, uint64_t ref, uint32_t type, uint64_t next)
+{
+	struct names *names = arg;
+	(void)ref, (void)type, (void)next;
+	if (names->count == MAX_NAMES)
+		return 1;
+	buffer_add(&names->text, name, size);
+	buffer_add(&names->text, "", 1);
+	names->count++;
+	return 0;
+}
+
+// The names in a directory, NUL-terminated one after the other; none when it is no directory. 0 or a negative errno.
+static int list_names(struct image_reader *reader, const char *path, struct names *names)
+{
+	struct image_node node;
+	uint64_t ref;
+	if (image_resolve(reader, path, 1, &ref) || image_stat(reader, ref, &node) || !S_ISDIR(node.mode))
+		return 0;
+	int error = image_list(reader, ref, 0, take_name, names);
+	return error < 0 ? error : 0;
+}
+
+static int add_names(struct image_reader *reader, const char *path, struct buffer *out, struct fault *why)
+{
+	char key[PATH_MAX + 16];
+	struct names names = { .count = 0 };
+	int error = list_names(reader, path, &names);
+	snprintf(key, sizeof key, "name.%s", path);
+	for (size_t at = 0; !error && at < names.text.size; at += strlen(names.text.data + at) + 1)
+		facts_addf(out, key, "%s", names.text.data + at);
+	buffer_free(&names.text);
+	return error ? fault(why, -error, "read the directory %s in the image", path) : 0;
+}
+
+// Everything below a directory as `path` has it, links followed. What is deeper or more than a home directory begins with is left out.
+static int add_tree(struct image_reader *reader, const char *path, int depth, size_t *left, struct buffer *out, struct fault *why)
+{
+	struct names names = { .count = 0 };
+	int failed = 0, error = list_names(reader, path, &names);
+	if (error)
+		failed = fault(why, -error, "read the directory %s in the image", path);
+	for (size_t at = 0; !failed && at < names.text.size && *left; at += strlen(names.text.data + at) + 1, (*left)--) {
+		char below[PATH_MAX];
+		if (snprintf(below, sizeof below, "%s/%s", path, names.text.data + at) >= (int)sizeof below)
+			continue;
+		failed = add_path(reader, below, TREE_CONTENT, out, why);
+		if (!failed && depth > 1)
+			failed = add_tree(reader, below, depth - 1, left, out, why);
+	}
+	buffer_free(&names.text);
+	return failed;
+}
+
+static bool is_key(const struct fact *fact, const char *key)
+{
+	return fact->key_size == strlen(key) && !memcmp(fact->key, key, fact->key_size);
+}
+
+static int answer_fact(struct image_reader *reader, const struct fact *fact, struct buffer *out, struct fault *why)
+{
+	size_t left = TREE_ENTRIES;
+	if (!is_key(fact, "path") && !is_key(fact, "look") && !is_key(fact, "names") && !is_key(fact, "tree"))
+		return 0;
+	OWN char *path = strndup(fact->value, fact->value_size);
+	if (!path || strlen(path) >= PATH_MAX)
+		return fault(why, ENAMETOOLONG, "read a path in the image");
+	if (is_key(fact, "names"))
+		return add_names(reader, path, out, why);
+	if (is_key(fact, "tree"))
+		return add_tree(reader, path, TREE_DEPTH, &left, out, why);
+	return add_path(reader, path, is_key(fact, "path") ? MAX_CONTENT : 0, out, why);
 }
 
 static int describe_image(struct image *image, const struct buffer *facts, struct buffer *out, struct fault *why)
@@ -85,16 +163,8 @@ static int describe_image(struct image *image, const struct buffer *facts, struc
 	image_describe(image, &about);
 	facts_addf(out, "image", "%s %u %u %llu %u", about.compressor, about.block_size, about.inodes, (unsigned long long)about.bytes_used, about.mtime);
 	int failed = 0;
-	for (size_t at = 0; !failed && facts_next(facts->data, facts->size, &at, &fact) == 1;) {
-		int with_content = fact.key_size == 4 && !memcmp(fact.key, "path", 4);
-		if (!with_content && (fact.key_size != 4 || memcmp(fact.key, "look", 4)))
-			continue;
-		OWN char *path = strndup(fact.value, fact.value_size);
-		if (!path || strlen(path) >= PATH_MAX)
-			failed = fault(why, ENAMETOOLONG, "read a path in the image");
-		else
-			failed = add_path(reader, path, with_content, out, why);
-	}
+	for (size_t at = 0; !failed && facts_next(facts->data, facts->size, &at, &fact) == 1;)
+		failed = answer_fact(reader, &fact, out, why);
 	image_reader_free(reader);
 	if (failed)
 		return -1;

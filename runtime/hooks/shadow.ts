@@ -4,6 +4,7 @@ import type { Account } from '../environment.ts';
 import { patienceMs, readEnded, runQuestion } from '../host-program.ts';
 import { type Identity, planIdentity } from '../identity.ts';
 import type { LaunchInput, Shown } from '../launch-input.ts';
+import { planHome, planMailbox, readLoginDefs } from './home-directory.ts';
 import type { BuiltInHook } from './hook.ts';
 
 /** The account database a container sees, as enroot's shadow hook makes it, without pwck, grpck or awk. */
@@ -12,8 +13,9 @@ export interface Shadow {
   /** The caller's home directory on the host. */
   readonly hostHome: Bytes;
   readonly shown: readonly Shown[];
-  /** The home directory to make where it is missing. */
+  /** The home directory to make where it is missing, and what it then begins with. */
   readonly home: Shown | null;
+  readonly skeleton: readonly Shown[];
   /** Lines for stderr. */
   readonly warnings: readonly Bytes[];
 }
@@ -68,7 +70,6 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
     { kind: 'file', path: '/etc/group', mode: 0o644, data: groupText },
   ];
   const home = isRoot ? '/root' : user.home;
-  const makesHome = readLoginDefs(manifest.rootfs?.loginDefs ?? '').get('CREATE_HOME') !== 'no' && canBeHome(home);
   return {
     // An account that nobody can log in as gets a shell all the same: it is not asked to log in.
     account: {
@@ -78,8 +79,8 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
       loginName: user.name,
     },
     hostHome: caller.home,
-    shown,
-    home: makesHome ? { kind: 'dir', path: home, mode: 0o700, data: '' } : null,
+    shown: [...shown, ...planMailbox(manifest.rootfs, isRoot ? '' : user.name)],
+    ...planHome(manifest.rootfs, home),
     warnings: lines.warnings,
   };
 }
@@ -96,16 +97,6 @@ export function mergeLines(ourLines: readonly Bytes[], imageText: Bytes): Bytes 
     return true;
   });
   return `${kept.join('\n')}\n`;
-}
-
-/** `NAME VALUE` lines of login.defs, and `NAME=VALUE` lines of /etc/default/useradd. */
-export function readLoginDefs(text: Bytes): Map<string, Bytes> {
-  const defs = new Map<string, Bytes>();
-  for (const line of text.split('\n')) {
-    const [, name, value] = /^\s*([A-Za-z_][A-Za-z0-9_]*)[ \t=]+"?([^\s"]*)/.exec(line) ?? [];
-    if (name !== undefined && value !== undefined) defs.set(name, value);
-  }
-  return defs;
 }
 
 interface Lines {
@@ -180,11 +171,6 @@ function pickShell({ manifest }: LaunchInput, shell: Bytes): Bytes {
   const known = (manifest.rootfs?.passwd ?? '').split('\n').map((line) => line.split(':')[6]);
   if (shell.startsWith('/') && known.includes(shell)) return shell;
   return readLoginDefs(manifest.rootfs?.useradd ?? '').get('SHELL') || '/bin/sh';
-}
-
-/** Accounts of daemons have homes such as /dev/null, `/` and /nonexistent: what the host's file systems hold is not made. */
-function canBeHome(home: Bytes): boolean {
-  return home !== '/' && home !== '/nonexistent' && !/^\/(dev|proc|sys)(\/|$)/.test(home);
 }
 
 function isName(name: Bytes): boolean {

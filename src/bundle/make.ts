@@ -6,7 +6,7 @@ import { FormatError } from '../format/format-error.ts';
 import type { BuildOptions, Manifest } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
 import type { Fact } from '../format/wire.ts';
-import { imageLooks, imagePaths, interpretReading } from '../image/rootfs-facts.ts';
+import { imageQuestion, interpretReading } from '../image/rootfs-facts.ts';
 import { readSuperblock } from '../image/superblock.ts';
 import { openSelf } from '../launcher/self.ts';
 import type { Progress } from '../ui/reporter.ts';
@@ -79,7 +79,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
             launcher: { ...self.launcher, source: self.file.descriptor },
             runtime: { ...self.runtime, source: self.file.descriptor },
             payload: { source: image.descriptor, sizeBytes: image.sizeBytes, rawSizeBytes: superblock.usedBytes },
-            question: { paths: imagePaths, looks: imageLooks },
+            question: imageQuestion,
             describe,
           },
           (bytes) => progress.advance(bytes),

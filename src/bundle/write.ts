@@ -26,7 +26,7 @@ export interface BundleParts {
   readonly runtime: CopiedSection;
   readonly payload: { readonly source: number; readonly sizeBytes: number; readonly rawSizeBytes: number };
   /** What is wanted to know of the payload; without it the answer is empty. */
-  readonly question?: Pick<ImageQuestion, 'paths' | 'looks'>;
+  readonly question?: Omit<ImageQuestion, 'source' | 'offset' | 'sizeBytes'>;
   /** Makes the manifest's bytes, of the payload's digest (32 bytes) and the answer to the question. */
   describe(digest: Buffer, answer: readonly Fact[]): Buffer;
 }

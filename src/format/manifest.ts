@@ -47,6 +47,18 @@ export interface RootfsFacts {
   /** /bin/sh is there and can be executed. */
   readonly shell: boolean;
   readonly debian: boolean;
+  /** Names in /home; with none of the next two in files of older versions. */
+  readonly homes?: readonly string[];
+  /** What a new home directory begins with: /etc/skel. */
+  readonly skeleton?: readonly SkeletonEntry[];
+}
+
+export interface SkeletonEntry {
+  /** Relative, without `..`. */
+  readonly path: string;
+  readonly mode: number;
+  /** null: a directory. */
+  readonly content: string | null;
 }
 
 export interface ImageConfig {

@@ -89,7 +89,7 @@ export const ops = {
   layer: { code: 55, fields: [['place', 'str'], ['dir', 'str'], ['digest', 'str'], ['owners', 'str']] },
 } as const satisfies OpTable;
 
-/** dir and mountpoint (an empty file): made only where nothing is; file and symlink replace what the image has there. */
+/** dir and mountpoint (a file, empty as a rule): made only where nothing is; file and symlink replace what the image has there. */
 export const entryKinds = { dir: 1, file: 2, symlink: 3, mountpoint: 4 } as const;
 export const unshareFlags = { mount: 1, pid: 2, net: 4, ipc: 8, uts: 16, cgroup: 32 } as const;
 export const rootDrivers = { fuse: 1, directory: 2, loop: 3 } as const;

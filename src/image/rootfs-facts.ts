@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toText } from '../format/bytes.ts';
-import type { RootfsFacts } from '../format/manifest.ts';
+import type { RootfsFacts, SkeletonEntry } from '../format/manifest.ts';
 import type { Fact } from '../format/wire.ts';
 
 /** What the image's file system says about itself, and the small files of it that a launch depends on. */
@@ -29,9 +29,16 @@ const paths = {
 /** Only whether they are there matters. */
 const lookedAt = { shell: '/bin/sh', debian: '/etc/debian_version' } as const;
 
+const homes = '/home';
+const skeleton = '/etc/skel';
+
 /** What a manifest needs to know of an image: see `interpretReading`. */
-export const imagePaths: readonly string[] = Object.values(paths);
-export const imageLooks: readonly string[] = Object.values(lookedAt);
+export const imageQuestion = {
+  paths: Object.values(paths),
+  looks: Object.values(lookedAt),
+  names: [homes],
+  trees: [skeleton],
+} as const;
 
 /** Turns what the launcher answers about an image (docs/plan.md, role copy) into what the manifest needs. */
 export function interpretReading(answer: readonly Fact[]): ImageReading {
@@ -61,6 +68,22 @@ export function interpretReading(answer: readonly Fact[]): ImageReading {
       rcProvenance: /^# enroot-provenance:.*$/m.exec(content(paths.rc))?.[0] ?? '',
       shell: isFile(lookedAt.shell) && (Number.parseInt(shellMode, 8) & 0o111) !== 0,
       debian: isFile(lookedAt.debian),
+      homes: answer.filter(([key]) => key === `name.${homes}`).map(([, name]) => toText(name)),
+      skeleton: readSkeleton(facts),
     },
   };
+}
+
+/** Files and directories of /etc/skel, parents first; others (devices, links that lead nowhere) are no part of a home. */
+function readSkeleton(facts: ReadonlyMap<string, string>): SkeletonEntry[] {
+  const prefix = `type.${skeleton}/`;
+  return [...facts].flatMap(([key, value]): SkeletonEntry[] => {
+    if (!key.startsWith(prefix)) return [];
+    const path = key.slice(prefix.length);
+    const [type, mode = '0'] = value.split(' ');
+    const content = facts.get(`content.${skeleton}/${path}`);
+    const entry = { path: toText(path), mode: Number.parseInt(mode, 8) };
+    if (type === 'dir') return [{ ...entry, content: null }];
+    return type === 'file' && content !== undefined ? [{ ...entry, content: toText(content) }] : [];
+  });
 }

@@ -24,6 +24,9 @@ export interface ImageQuestion {
   /** Files to read, and paths whose kind matters. */
   readonly paths: readonly string[];
   readonly looks: readonly string[];
+  /** Directories whose entries are listed, and those that are read whole. */
+  readonly names: readonly string[];
+  readonly trees: readonly string[];
 }
 
 export interface Copied {
@@ -58,6 +61,8 @@ export async function copyRanges(
         ['image', place(image.source, image.offset, image.sizeBytes)],
         ...image.paths.map((path): Fact => ['path', path]),
         ...image.looks.map((path): Fact => ['look', path]),
+        ...image.names.map((path): Fact => ['names', path]),
+        ...image.trees.map((path): Fact => ['tree', path]),
       ]
     : [];
   await runRole(

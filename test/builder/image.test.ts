@@ -78,6 +78,24 @@ describe('the answer about an image', () => {
     });
   });
 
+  test('tells the homes there are and what a new one begins with', () => {
+    const { homes, skeleton } = read(
+      ['name./home', 'ann'],
+      ['name./home', 'b\xc3\xb6b'],
+      ['type./etc/skel/.config', 'dir 0700'],
+      ['type./etc/skel/.config/x', 'file 0600 2'],
+      ['content./etc/skel/.config/x', 'x\n'],
+      ['type./etc/skel/big', 'file 0644 70000'],
+      ['type./etc/skel/pipe', 'other 0644'],
+      ['type./etc/skel/gone', 'link /nowhere'],
+    ).rootfs;
+    expect(homes).toEqual(['ann', 'böb']);
+    expect(skeleton).toEqual([
+      { path: '.config', mode: 0o700, content: null },
+      { path: '.config/x', mode: 0o600, content: 'x\n' },
+    ]);
+  });
+
   test('knows a shell only where it is a file that can be executed', () => {
     expect(read(['type./bin/sh', 'link dash']).rootfs.shell).toBe(false);
     expect(read(['type./bin/sh', 'file 0644 5']).rootfs.shell).toBe(false);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { findLine, mergeLines, readLoginDefs } from '../../../runtime/hooks/shadow.ts';
+import { readLoginDefs } from '../../../runtime/hooks/home-directory.ts';
+import { findLine, mergeLines } from '../../../runtime/hooks/shadow.ts';
 import { callersPath } from '../../../runtime/host.ts';
 import { planLaunch } from '../../../runtime/plan-launch.ts';
 import { type Change, environmentOf, getent, makeInput, pick, planOf, shownFile } from '../launch-fixture.ts';
@@ -75,6 +76,71 @@ describe('accounts inside the container', () => {
   test('make no home where login.defs says so', () => {
     const plan = planOf({ rootfs: { loginDefs: 'CREATE_HOME no\n' } });
     expect(pick(plan, 'entry').some(({ path }) => path === '/home/ann')).toBe(false);
+  });
+});
+
+describe('a new home directory', () => {
+  const skeleton = [
+    { path: '.config', mode: 0o700, content: null },
+    { path: '.config/x', mode: 0o644, content: '' },
+    { path: '.bashrc', mode: 0o644, content: '# bash\n' },
+  ];
+  /** Paths and modes, each as it is made first: what is there stays as it is. */
+  const inHome = (change: Change) => {
+    const made = new Map<string, number>();
+    for (const op of planOf({ ...change, rootfs: { skeleton, homes: ['bob'], ...change.rootfs } })) {
+      if (op.op !== 'entry' && op.op !== 'mkdir' && op.op !== 'file') continue;
+      if (op.path.includes('/ann') && !made.has(op.path)) made.set(op.path, op.mode);
+    }
+    return [...made];
+  };
+  const whole = (home: string) => [
+    [home, 0o700],
+    [`${home}/.config`, 0o700],
+    [`${home}/.config/x`, 0o644],
+    [`${home}/.bashrc`, 0o644],
+  ];
+  const at = (home: string): Change => ({ host: { passwdLine: `ann:x:4242:4242::${home}:/bin/sh` } });
+
+  test("begins with the image's skeleton, where nothing is, with the mode that login.defs has", () => {
+    expect(inHome({})).toEqual(whole('/home/ann'));
+    expect(inHome({ rootfs: { loginDefs: 'UMASK 022\n' } })[0]).toEqual(['/home/ann', 0o755]);
+    const kinds = pick(planOf({ rootfs: { skeleton } }), 'entry').filter(({ path }) => path.startsWith('/home/ann/'));
+    expect(kinds.map(({ kind }) => kind)).toEqual([1, 4, 4]);
+  });
+
+  test('begins so too in memory, and in a root that is unpacked', () => {
+    expect(inHome(at('/tmp/ann'))).toEqual(whole('/tmp/ann'));
+    const answers = { 'places 284096000': '/v ok 500000000 ext4 exec\n' };
+    const unpacked = { host: { ...at('/u/ann').host, answers }, env: { BUNDLER_DRIVER: 'extract' } };
+    expect(inHome(unpacked)).toEqual(whole('/u/ann'));
+  });
+
+  test.each([
+    ['is in the image', at('/home/ann'), { homes: ['ann'] }],
+    ['may be in the image', at('/var/lib/ann'), {}],
+    ['is in a root that stays', { args: ['--keep'] }, {}],
+  ])('is left as it is when it %s', (_title, change, rootfs) => {
+    const paths = inHome({ ...change, rootfs }).map(([path]) => path);
+    expect(paths.filter((path) => path.includes('.bashrc'))).toEqual([]);
+  });
+
+  test.each([
+    ['/var/home/ann', true],
+    ['/users/a/ann', true],
+    ['/home/ann', true],
+  ])('may be %s', (home) => {
+    expect(inHome(at(home))).toEqual(whole(home));
+  });
+
+  test('has a mailbox where useradd would make one', () => {
+    const boxes = (change: Change) => pick(planOf(change), 'entry').filter(({ path }) => path.includes('mail'));
+    expect(boxes({})).toEqual([]);
+    const useradd = 'CREATE_MAIL_SPOOL=yes\n';
+    expect(boxes({ rootfs: { useradd } })).toMatchObject([{ path: '/var/mail/ann', kind: 4, mode: 0o660 }]);
+    expect(boxes({ rootfs: { useradd, loginDefs: 'MAIL_DIR /var/spool/mail\n' } })).toMatchObject([
+      { path: '/var/spool/mail/ann' },
+    ]);
   });
 });
 
