@@ -156,3 +156,10 @@ void detach_settle(const char *name, const int *keep, size_t count)
 	}
 	rename_process(name);
 }
+
+void detach_settle_child(const char *name, const int *keep, size_t count)
+{
+	setsid();
+	close_descriptors(STDERR_FILENO + 1, keep, count);
+	rename_process(name);
+}

@@ -12,6 +12,9 @@ int detach_fork(struct fault *why);
 // caller's arguments and environment are overwritten, since they may hold secrets.
 void detach_settle(const char *name, const int *keep, size_t count);
 
+// The same for a child of a settled process, without what it has inherited: signals, limits, working directory.
+void detach_settle_child(const char *name, const int *keep, size_t count);
+
 // Overwrites our copies of the caller's arguments and environment in /proc/PID/cmdline and environ. name: shown instead of them, and by ps (at most
 // 15 bytes); NULL: argv[0] alone stays.
 void rename_process(const char *name);

@@ -265,7 +265,7 @@ _Noreturn static void live(const struct keeper *keeper, int server)
 	struct rlimit files;
 	struct stat facts;
 
-	detach_settle("bundler-keeper", kept, sizeof kept / sizeof *kept);
+	detach_settle_child("bundler-keeper", kept, sizeof kept / sizeof *kept);
 	// a descriptor for each member
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
