@@ -37,7 +37,7 @@ static const char usage[] =
 	"  --chroot          enter with chroot(2): no user namespace can be made then\n"
 	"  --no-userns       user.max_user_namespaces=0 in a user namespace around all\n"
 	"  --no-mount-namespaces  as --no-userns, with user.max_mnt_namespaces\n"
-	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount; ENOSYS for: openat2;\n"
+	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount; ENOSYS for: openat2, pidfd, open_tree;\n"
 	"                    EACCES for: apparmor (mounts, as Ubuntu's AppArmor does); EOPNOTSUPP for: xattr; EDQUOT for: quota (writes of 16 KiB and more). May be repeated\n"
 	"  --cwd DIR         working directory (/)\n";
 
@@ -183,6 +183,8 @@ static void deny(const char *name)
 	static const struct rule mount_rule[] = { { SYS_mount, EPERM }, { SYS_fsopen, EPERM }, { SYS_move_mount, EPERM }, { SYS_open_tree, EPERM } };
 	static const struct rule apparmor_rule[] = { { SYS_mount, EACCES }, { SYS_fsopen, EACCES }, { SYS_move_mount, EACCES }, { SYS_open_tree, EACCES } };
 	static const struct rule openat2_rule[] = { { SYS_openat2, ENOSYS } };
+	static const struct rule pidfd_rule[] = { { SYS_pidfd_open, ENOSYS } };
+	static const struct rule open_tree_rule[] = { { SYS_open_tree, ENOSYS }, { SYS_move_mount, ENOSYS } };
 	static const struct rule xattr_rule[] = { { SYS_setxattr, EOPNOTSUPP }, { SYS_lsetxattr, EOPNOTSUPP }, { SYS_fsetxattr, EOPNOTSUPP } };
 	struct sock_filter filter[64];
 	unsigned short n = 0;
@@ -217,6 +219,10 @@ static void deny(const char *name)
 			rule = apparmor_rule, count = 4;
 		else if (!strcmp(name, "openat2"))
 			rule = openat2_rule, count = 1;
+		else if (!strcmp(name, "pidfd"))
+			rule = pidfd_rule, count = 1;
+		else if (!strcmp(name, "open_tree"))
+			rule = open_tree_rule, count = 2;
 		else if (!strcmp(name, "xattr"))
 			rule = xattr_rule, count = 3;
 		else {
