@@ -230,7 +230,7 @@ function checkRung(rung: Rung, input: LaunchInput): Check {
   const shared = {
     id: `sandbox-${rung}`,
     group: 'tried',
-    name: `sandbox without them: ${rung}`,
+    name: `without user namespaces: ${rung}`,
     need: 'optional',
   } as const;
   return { ...shared, ok: why === null, note: why?.cause ?? '', cure: why?.cure ?? '' };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes docs/cmd/{make,inspect,verify,extract,run-file}.md from the definitions of the commands: node scripts/make-command-docs.ts
+// Writes docs/cmd/{make,inspect,verify,extract,doctor,run-file}.md from the definitions of the commands: node scripts/make-command-docs.ts
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -15,12 +15,15 @@ const examples: Record<string, readonly string[]> = {
   inspect: ['bundler inspect np.run', 'bundler inspect --json np.run', 'bundler inspect np.sqsh'],
   verify: ['bundler verify np.run', 'bundler verify --quiet np.run && ./np.run'],
   extract: ['bundler extract np.run', 'bundler extract -o /scratch/np np.sqsh'],
+  doctor: ['bundler doctor', 'bundler doctor --json np.run', 'bundler doctor --apparmor np.run'],
   run: ['bundler run np.run', 'bundler run /mnt/noexec/np.run --env OMP_NUM_THREADS=8 python3 norm.py'],
 };
 
 const statuses: Record<string, string> = {
   run: "The exit status is that of the bundle: the command's own, or 125, 126, 127 as described in [run](run.md).",
   verify: 'The exit status is 0, 1 or 125, as said above.',
+  doctor:
+    'The exit status is 0 or 1, as said above, and 125 when bundler itself fails. [verify](../verify.md) describes the output.',
 };
 
 /** The pages by their file names. `bundler run FILE` is run-file.md: run.md is about the options of a bundle. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, type CommanderError } from 'commander';
+import { defineDoctor } from './commands/doctor.ts';
 import { defineExtract } from './commands/extract.ts';
 import { defineInspect } from './commands/inspect.ts';
 import { defineMake } from './commands/make.ts';
@@ -19,7 +20,8 @@ export function createProgram(print: (text: string) => void): Command {
     .showSuggestionAfterError(true)
     .enablePositionalOptions()
     .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => process.stdout.columns ?? 100 });
-  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun]) define(program);
+  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun, defineDoctor])
+    define(program);
   for (const command of [program, ...program.commands]) command.exitOverride((error) => throwUsage(error, command));
   return program;
 }

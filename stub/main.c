@@ -14,7 +14,8 @@ static void open_named(struct bundle *bundle, const char *path)
 	struct fault why = { 0 };
 	if (bundle_open_path(bundle, path, &why) || bundle_read(bundle, &why))
 		fault_die(&why, EXIT_OWN_FAILURE);
-	if (!bundle_section(bundle, "payload"))
+	// the tool itself can still be asked about this host
+	if (!bundle_section(bundle, "payload") && !bundle_section(bundle, "tool"))
 		die(0, "%s: nothing to run: it has no payload section", bundle->path);
 }
 
