@@ -8,7 +8,14 @@ const dir = resolve(import.meta.dirname, '../../docs/cmd');
 const pages = [...renderPages()];
 
 test('every command has a page', () => {
-  expect(pages.map(([name]) => name)).toEqual(['make.md', 'inspect.md', 'verify.md', 'extract.md', 'run-file.md', 'doctor.md']);
+  expect(pages.map(([name]) => name)).toEqual([
+    'make.md',
+    'inspect.md',
+    'verify.md',
+    'extract.md',
+    'run-file.md',
+    'doctor.md',
+  ]);
 });
 
 test.each(pages)('docs/cmd/%s is what the command is now (node scripts/make-command-docs.ts)', (name, page) => {

@@ -31,7 +31,11 @@ describe('bundler doctor', () => {
     for (const name of ['link.run', './plain.run']) {
       const ran = await run([bundler, 'doctor', '--json', name], { cwd: dir });
       const verdict = verdictSchema.parse(JSON.parse(ran.stdout));
-      expect(verdict, ran.stderr).toMatchObject({ ok: true, name: expect.stringMatching(/^busybox/), needBytes: expect.any(Number) });
+      expect(verdict, ran.stderr).toMatchObject({
+        ok: true,
+        name: expect.stringMatching(/^busybox/),
+        needBytes: expect.any(Number),
+      });
     }
   });
 
