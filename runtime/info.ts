@@ -22,13 +22,15 @@ export interface Info {
     readonly inodes: number;
     readonly digest: string;
   } | null;
+  /** Names of the embedded settings and files of enroot's configuration. */
+  readonly configuration: readonly Bytes[];
   readonly targetDirectory: Bytes;
   readonly cacheDirectory: Bytes;
   readonly runtimeFrom: string;
 }
 
 export function describeBundle(manifest: Manifest, request: Request): Info {
-  const { image, provenance, options } = manifest;
+  const { image, provenance, options, configuration } = manifest;
   const section = request.sections.find(({ name }) => name === 'payload');
   return {
     name: manifest.name,
@@ -50,6 +52,10 @@ export function describeBundle(manifest: Manifest, request: Request): Info {
             inodes: image.inodes,
             digest: image.digest,
           },
+    configuration: [
+      ...Object.keys(configuration?.settings ?? {}),
+      ...(configuration?.files ?? []).map(({ path }) => path),
+    ],
     targetDirectory: describeTarget(options.target || `\${PWD}/${manifest.name}`, request),
     cacheDirectory: request.cacheDir,
     runtimeFrom: request.runtimeFrom,
@@ -86,6 +92,7 @@ export function writeInfo(info: Info): Bytes {
       ['List its files', `unsquashfs -o ${payload.offset} -l ${quoteForShell(info.file)}`],
     );
   }
+  if (info.configuration.length > 0) rows.push(['Configuration', info.configuration.join(' ')]);
   rows.push(
     ['Target directory', info.targetDirectory],
     ['Cache directory', `${info.cacheDirectory || 'none'} (runtime: ${info.runtimeFrom})`],

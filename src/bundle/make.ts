@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
 import { FormatError } from '../format/format-error.ts';
-import type { BuildOptions, Manifest } from '../format/manifest.ts';
+import type { BuildOptions, EmbeddedConfiguration, Manifest } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
 import type { Fact } from '../format/wire.ts';
 import { imageQuestion, interpretReading } from '../image/rootfs-facts.ts';
@@ -23,6 +23,8 @@ export interface MakeRequest {
   readonly description: string;
   readonly createdSeconds: number;
   readonly options: BuildOptions;
+  /** What readConfiguration found. */
+  readonly configuration: EmbeddedConfiguration | undefined;
 }
 
 export interface MadeBundle {
@@ -68,6 +70,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
         },
         rootfs,
         options: request.options,
+        ...(request.configuration === undefined ? {} : { configuration: request.configuration }),
       };
       return Buffer.from(JSON.stringify(manifest), 'utf8');
     };

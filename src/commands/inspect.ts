@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Opened, OpenFile } from '../bundle/open.ts';
 import { explain } from '../failure.ts';
 import { quoteForShell } from '../format/bytes.ts';
+import type { EmbeddedConfiguration } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
 import { formatSize } from '../ui/format-size.ts';
 import { createReporter } from '../ui/reporter.ts';
@@ -40,7 +41,7 @@ function describeBundle(opened: Opened & { kind: 'bundle' }): Description {
   const sections = table.sections.map((section) => ({ ...section, digest: section.digest.toString('hex') }));
   const digest = payload?.digest.toString('hex');
   const data = { kind, ...(payload && { digest, payloadOffset: payload.offset }), sections, manifest };
-  const { provenance, image, options } = manifest;
+  const { provenance, image, options, configuration } = manifest;
   const rows: [string, string][] = [
     ['name', manifest.name],
     ['description', manifest.description],
@@ -60,12 +61,19 @@ function describeBundle(opened: Opened & { kind: 'bundle' }): Description {
   if (options.env.length > 0) rows.push(['env', options.env.join(' ')]);
   if (options.rc !== null) rows.push(['rc', `a script of ${Buffer.byteLength(options.rc)} bytes`]);
   if (options.entrypoint !== null) rows.push(['entrypoint', JSON.stringify(options.entrypoint)]);
+  if (configuration !== undefined) rows.push(['enroot', describeConfiguration(configuration)]);
   const lines = sections.map(
     ({ name, offset, sizeBytes, digest: sectionDigest }) =>
       `${name.padEnd(16)} ${String(offset).padStart(14)} ${String(sizeBytes).padStart(14)}  ${sectionDigest}`,
   );
   const head = `${'section'.padEnd(16)} ${'offset'.padStart(14)} ${'bytes'.padStart(14)}  SHA-256 (payload: root of the hash tree)`;
   return { data, text: [formatRows(rows), '', head, ...lines].join('\n') };
+}
+
+/** The names of what is embedded; values may be secrets. */
+function describeConfiguration({ settings, files }: EmbeddedConfiguration): string {
+  const names = files.map(({ path, builtin }) => (builtin === '' ? path : `${path} (served by bundler)`));
+  return [...Object.keys(settings), ...names].join(' ');
 }
 
 async function describeImage(opened: Opened & { kind: 'image' }): Promise<Description> {

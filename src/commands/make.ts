@@ -19,6 +19,7 @@ interface MakeOptions {
   entrypoint?: string[];
   quiet?: boolean;
   json?: boolean;
+  all?: boolean;
 }
 
 /** Defines `bundler make`. */
@@ -33,6 +34,7 @@ export function defineMake(program: Command): void {
     .option('-o, --output <file>', 'the file to write (default: NAME.run in the current directory)')
     .option('-t, --target <dir>', "where a run with --keep or --extract unpacks it, expanded there: '~/np'")
     .option('-d, --description <text>', 'what it is, shown by --info')
+    .option('-a, --all', "embed the user's enroot configuration too, and the ENROOT_* variables")
     .option('-f, --force', 'replace the output file when it exists')
     .option('--name <name>', "the bundle's name (default: the image's file name without its ending)", parseName)
     .option('--env <K=V>', 'a variable of the container; may be given again', collectVariable)
@@ -58,6 +60,8 @@ export function defineMake(program: Command): void {
       }
       const rc = given.rc === undefined ? null : await readScript(given.rc);
       const { makeBundle } = await import('../bundle/make.ts');
+      const { readConfiguration } = await import('../bundle/configuration.ts');
+      const all = given.all === true || isOn(process.env.ENROOT_BUNDLE_ALL);
       const made = await makeBundle(
         {
           image,
@@ -67,12 +71,18 @@ export function defineMake(program: Command): void {
           description: given.description ?? '',
           createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
           options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
+          configuration: await readConfiguration(all, process.env),
         },
         (totalBytes) => (given.json === true ? reporter.silence() : reporter.progress('writing', totalBytes)),
       );
       if (given.json === true) reporter.json(made);
       else reporter.result(`${made.output} (${formatSize(made.sizeBytes)})`);
     });
+}
+
+/** enroot's spellings of "off". */
+function isOn(value = ''): boolean {
+  return !/^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
 }
 
 function nameOf(image: string): string {

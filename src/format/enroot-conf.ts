@@ -11,15 +11,20 @@ export interface Asked {
 /** Commands in a value that need no shell. */
 export const knownCommands: readonly string[] = ['id -u', 'id -un', 'id -g', 'nproc'];
 
-/** Names that enroot.conf may set and that a launch looks at (enroot, config::load); others are for building and for paths. */
+/** Settings of enroot that are for importing and making images; the rest, and an administrator's own, may matter to hooks. */
+const forBuilding =
+  /^ENROOT_(GZIP_PROGRAM|ZSTD_OPTIONS|SQUASH_OPTIONS|MAX_(PROCESSORS|CONNECTIONS)|CONNECT_TIMEOUT|TRANSFER_(TIMEOUT|RETRIES)|ALLOW_HTTP|BUNDLE_\w+|FORCE_OVERRIDE|VERSION|\w+_PATH)$/;
+
+/** Names that enroot.conf may set (enroot, config::load) and that a launch looks at. */
 export function isLaunchSetting(name: string): boolean {
-  return /^(ENROOT_[A-Z_]+|MELLANOX_\w+|NVIDIA_\w+)$/.test(name) && !/_PATH$/.test(name);
+  return /^(ENROOT_[A-Z_]+|MELLANOX_\w+|NVIDIA_\w+)$/.test(name) && !forBuilding.test(name);
 }
 
 /** Lines of enroot.conf: a name, then its value after blanks or `=`. Other lines are left out, as enroot does. */
 export function parseConf(text: Bytes): (readonly [name: string, value: Bytes])[] {
   return text.split('\n').flatMap((line) => {
-    const [, name, value = ''] = /^[ \t]*([A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*=?[ \t]*(.*?))?[ \t=]*$/.exec(line) ?? [];
+    const [, name, value = ''] =
+      /^[ \t]*([A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*?)[ \t]*$/.exec(line) ?? [];
     return name === undefined ? [] : [[name, value] as const];
   });
 }

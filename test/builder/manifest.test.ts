@@ -17,11 +17,11 @@ describe('the manifest', () => {
 
   test('may lack what only a payload has, and hold keys of a later version', () => {
     const bytes = changed((manifest) => {
-      for (const key of ['image', 'rootfs', 'config']) delete manifest[key];
+      for (const key of ['image', 'rootfs', 'config', 'configuration']) delete manifest[key];
       manifest.later = 1;
     });
-    const { image, rootfs, config, ...rest } = sampleManifest;
-    expect(image && rootfs && config).toBeDefined();
+    const { image, rootfs, config, configuration, ...rest } = sampleManifest;
+    expect(image && rootfs && config && configuration).toBeDefined();
     expect(decodeManifest(bytes)).toEqual(rest);
   });
 
@@ -41,6 +41,11 @@ describe('the manifest', () => {
       'with a digest that is none',
       changed((m) => void Object.assign(m.image as object, { digest: 'x' })),
       /image\.digest/,
+    ],
+    [
+      'with a configuration of nobody',
+      changed((m) => void Object.assign(m, { configuration: { settings: {}, files: [{ from: 'me' }] } })),
+      /configuration\.files/,
     ],
     ['without options', changed((m) => void Object.assign(m, { options: undefined })), /options/],
   ])('is refused when it is %s', (_title, bytes, message) => {

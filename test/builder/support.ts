@@ -59,5 +59,11 @@ export const sampleManifest: Manifest = {
     debian: false,
   },
   config: { entrypoint: ['a'], cmd: [], env: ['X=y'], workdir: '/', user: '' },
+  configuration: {
+    settings: { ENROOT_MOUNT_HOME: 'yes' },
+    files: [
+      { from: 'system', path: 'hooks.d/x.sh', mode: 0o755, builtin: '', encoding: 'utf8', content: '#!/bin/sh\n' },
+    ],
+  },
   options: { target: '', env: ['K=v=w'], rc: null, entrypoint: ['/bin/echo', 'x y'] },
 };

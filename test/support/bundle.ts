@@ -26,6 +26,8 @@ export function makeBundle(image: ImageName | `/${string}`, ...makeArgs: string[
     const env = {
       PATH: process.env['PATH'] ?? '',
       HOME: '/nonexistent',
+      // What this machine has configured is not what is tested.
+      ENROOT_SYSCONF_PATH: '/nonexistent',
       BUNDLER_CACHE_DIR: path.join(sessionDir(), 'cache-make'),
       ...sanitizerEnv(),
     };

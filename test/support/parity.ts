@@ -16,6 +16,8 @@ export interface Start extends RunOptions {
   /** Words before the command. */
   readonly args?: readonly string[];
   readonly image?: ImageName;
+  /** A bundle made in another way. */
+  readonly bundle?: () => string;
   /** Options of `bundler make`. */
   readonly make?: readonly string[];
   /** Prepares files of the host; its result is added to args and env. */
@@ -68,7 +70,7 @@ async function observe(start: Start, promises: readonly Promised[]): Promise<str
 /** Starts a container as a topic does, for what is seen from outside: exit status and messages. */
 export function startParity(start: Start, script: string): Promise<Ran> {
   const prepared = start.prepare?.() ?? {};
-  const file = makeBundle(start.image ?? 'parity', ...(start.make ?? []));
+  const file = start.bundle?.() ?? makeBundle(start.image ?? 'parity', ...(start.make ?? []));
   const command = start.command ?? ((text: string) => ['sh', '-c', text]);
   return run([file, ...(start.args ?? []), ...(prepared.args ?? []), ...command(script)], {
     ...start,
