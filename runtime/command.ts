@@ -15,11 +15,25 @@ export interface Command {
 const rcPath = '/etc/rc';
 
 /**
- * The first that there is: --rc; --entrypoint; rc() of the --conf script; the script or entry point given to `make`; the image's /etc/rc when the image
- * has a shell; its ENTRYPOINT with CMD, or with the user's arguments in CMD's place; the arguments; a shell. Programs are
- * executed directly, as docker does: nothing but a script goes through a shell.
+ * The first that there is: --rc; --entrypoint; rc() of the --conf script; the script or entry point given to `make`; the image's /etc/rc when
+ * the image has a shell; its ENTRYPOINT with CMD, or with the user's arguments in CMD's place; the arguments; a shell. Programs are
+ * executed directly, as docker does: nothing but a script goes through a shell, unless ENROOT_LOGIN_SHELL asks for a login shell.
  */
 export function planCommand(input: LaunchInput, account: Account, environment: readonly Bytes[]): Command {
+  const command = chooseCommand(input, account, environment);
+  const { settings, manifest } = input;
+  return settings.loginShell && manifest.rootfs?.shell ? { ...command, argv: throughLogin(command.argv) } : command;
+}
+
+/** The command as a login shell of the image starts it, which reads /etc/profile and the user's own first. */
+function throughLogin(argv: readonly Bytes[]): readonly Bytes[] {
+  const [program = '', ...rest] = argv;
+  const isShell = /(^|\/)(ba|da|k|z|)sh$/.test(program);
+  if (isShell && (rest.length === 0 || rest[0] === rcPath)) return [program, '-l', ...rest];
+  return ['/bin/sh', '-l', '-c', 'exec "$@"', 'sh', ...argv];
+}
+
+function chooseCommand(input: LaunchInput, account: Account, environment: readonly Bytes[]): Command {
   const { manifest, options, host, settings, resumed } = input;
   const { rootfs, config } = manifest;
   const args = options.command;

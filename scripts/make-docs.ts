@@ -33,10 +33,11 @@ The first of these that there is:
 
 1. the script of \`--rc\`, run by the interpreter that its first line names, else by \`/bin/sh\`; it gets the arguments;
 2. the program of \`--entrypoint\` with the arguments (\`--entrypoint ""\`: the arguments alone);
-3. the script or the entry point given to \`bundler make\`;
-4. \`/etc/rc\` of the image with the arguments, when the image has \`/bin/sh\`;
-5. the image's ENTRYPOINT, followed by the arguments, or by its CMD when there are none;
-6. the arguments; without any, a shell.
+3. the function rc() of the script of \`--conf\`;
+4. the script or the entry point given to \`bundler make\`;
+5. \`/etc/rc\` of the image with the arguments, when the image has \`/bin/sh\`;
+6. the image's ENTRYPOINT, followed by the arguments, or by its CMD when there are none;
+7. the arguments; without any, a shell.
 
 Programs are executed directly: an argument with blanks is one argument, and only scripts meet a shell. A script starts in
 the home directory; otherwise the image's working directory holds. \`--workdir\` must exist, unless \`--rw\` lets it be made.
@@ -44,7 +45,8 @@ the home directory; otherwise the image's working directory holds. \`--workdir\`
 ## The environment
 
 It is clean, apart from (the later one wins): the caller's with \`--keep-env\`; the image's \`/etc/environment\`, or its OCI
-variables where that file is missing; \`TERM\`; \`bundler make --env\`; \`--env-file\`; \`--env\`. HOME, USER, LOGNAME, SHELL and PATH
+variables where that file is missing; \`TERM\`; files of environ.d and the function environ() of \`--conf\`
+([configuration](../configuration.md)); \`bundler make --env\`; \`--env-file\`; \`--env\`; what hooks add. HOME, USER, LOGNAME, SHELL and PATH
 are set when nothing else sets them. \`--env K\` and a line \`K\` of an \`--env-file\` take the caller's value, and set nothing
 when the caller has none. \`ENROOT_*\` given with \`--env\` are settings and do not reach the command.
 
@@ -83,6 +85,8 @@ keeps a whole copy instead.
 |---|---|
 | \`ENROOT_ROOTFS_WRITABLE\` | as \`--rw\`, unless it is \`n\`, \`no\`, \`f\`, \`false\` or empty |
 | \`ENROOT_REMAP_ROOT\` | as \`--root\`, in the same way |
+| \`ENROOT_LOGIN_SHELL\` | scripts and commands are started by a login shell of the image, which reads its /etc/profile; off by default, since many profiles set PATH anew |
+| \`ENROOT_SYSCONF_PATH\`, \`ENROOT_CONFIG_PATH\` | with \`--host-config\`: the directories instead of /etc/enroot and ~/.config/enroot |
 | \`BUNDLER_CACHE_DIR\` | the one directory for the runtime and for unpacked images |
 | \`BUNDLER_DRIVER\` | \`fuse\` (mount in place), \`extract\` (unpack) or \`kernel\` (a loop device; real root only) instead of the best that works |
 | \`BUNDLER_RW\` | \`memory\` or \`disk\`: where \`--rw\` writes to, instead of the best that works |

@@ -140,3 +140,21 @@ describe('configuration of a bundle', () => {
     expect((await run([file, 'id', '-u'], { env: { ENROOT_REMAP_ROOT: 'no' } })).stdout).toBe('4242\n');
   });
 });
+
+describe('ENROOT_LOGIN_SHELL', () => {
+  const profile = 'echo "PROFILE=read" > /dev/null; export PROFILE=read\n';
+  const start = (args: readonly string[], env: Record<string, string> = {}) => {
+    const dir = makeDir(ordinaryUser(), 'profile');
+    writeFileSync(path.join(dir, 'profile'), profile);
+    return run([makeBundle('busybox'), '--mount', `${path.join(dir, 'profile')}:/etc/profile`, ...args], { env });
+  };
+
+  e2e('a login shell reads /etc/profile before scripts and commands', async () => {
+    const env = { ENROOT_LOGIN_SHELL: 'yes' };
+    const command = ['sh', '-c', 'echo "$0 $# $PROFILE"', 'a b', 'c'];
+    expect((await start(command, env)).stdout).toBe('a b 1 read\n');
+    expect((await start(['--entrypoint', '', ...command], env)).stdout).toBe('a b 1 read\n');
+    expect((await start(command)).stdout).toBe('a b 1 \n');
+    expect((await start(['--env', 'ENROOT_LOGIN_SHELL=yes', ...command])).stdout).toBe('a b 1 read\n');
+  });
+});
