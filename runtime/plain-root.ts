@@ -65,7 +65,7 @@ function enterByChroot(input: LaunchInput, { command, environment }: PlainParts,
     mkdir('/dev/shm', 0o1777),
     ...warn(input, `without /proc, /sys and most of /dev, in a chroot; to have them: BUNDLER_SANDBOX=proot`),
     ...lost
-      .filter((path) => !/^\/(proc|sys|dev)$/.test(path))
+      .filter((path) => !/^\/(proc|sys|dev)(\/|$)/.test(path))
       .flatMap((path) => warn(input, `${path} cannot be mounted`)),
     { op: 'chroot' },
     command.cwd,

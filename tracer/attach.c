@@ -23,7 +23,7 @@
 
 int tracer_job = -1, tracer_hold = -1;
 bool tracer_is_tracee;
-static bool is_tracer;
+static pid_t visible;   // in the tracer: the process that the user started; 0 elsewhere
 
 static int take_number(const char *name)
 {
@@ -74,7 +74,7 @@ static pid_t become_tracer(pid_t tracee, int link)
 	if (send(link, &error, sizeof error, MSG_NOSIGNAL) != sizeof error || error)
 		_exit(EXIT_OWN_FAILURE);
 	close(link);
-	is_tracer = true;
+	visible = tracee;
 	return tracee;
 }
 
@@ -156,6 +156,9 @@ REPLACE pid_t waitpid(pid_t pid, int *status, int options)
 {
 	for (;;) {
 		pid_t who = (pid_t)syscall(SYS_wait4, (long)pid, status, (long)options, 0L);
+		// kill -9 of what the user sees is to end all of it: with us everything that is traced dies.
+		if (who > 0 && who == visible && status && WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL)
+			_exit(0);
 		if (who <= 0 || !status || !WIFSTOPPED(*status) || *status >> 16 != PTRACE_EVENT_STOP)
 			return who;
 		if (WSTOPSIG(*status) == SIGTRAP) {
@@ -185,7 +188,7 @@ REPLACE void exit(int status)
 {
 	void (*libc_exit)(int) = (void (*)(int))dlsym(RTLD_NEXT, "exit");
 
-	if (is_tracer && libc_exit)
+	if (visible && libc_exit)
 		libc_exit(status);
 	fflush(NULL);
 	_exit(EXIT_OWN_FAILURE);

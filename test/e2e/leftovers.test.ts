@@ -44,11 +44,13 @@ async function spreadMoments(act: () => Promise<unknown>, count: number): Promis
 }
 
 const extracted = { BUNDLER_DRIVER: 'extract' };
+const proot = { BUNDLER_SANDBOX: 'proot' };
 
 describe('nothing is left behind but the cache directory', () => {
   for (const [how, env] of [
     ['served in place', {}],
     ['unpacked', extracted],
+    ['through proot', proot],
   ] as const) {
     e2e(`after a normal exit (${how})`, async () => {
       const user = freshUser();
@@ -72,7 +74,8 @@ describe('nothing is left behind but the cache directory', () => {
       const file = makeBundle('busybox');
       const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
-      for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), 25)) {
+      const count = env === proot ? 10 : 25;
+      for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), count)) {
         const running = start([file, 'sleep', '1000'], { user, env });
         await new Promise((resolve) => setTimeout(resolve, delayMs)); // the moment is the point
         running.child.kill('SIGKILL');
@@ -87,7 +90,7 @@ describe('nothing is left behind but the cache directory', () => {
       const file = makeBundle('busybox');
       const mounts = listMounts(user.home);
       const cache = await cacheDirectory(file, user);
-      for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), 10)) {
+      for (const delayMs of await spreadMoments(() => run([file, 'true'], { user, env }), env === proot ? 5 : 10)) {
         const running = start([file, 'sh', '-c', 'sleep 1000 & sleep 1000'], { user, env, detached: true });
         await new Promise((resolve) => setTimeout(resolve, delayMs));
         process.kill(-running.pid, 'SIGKILL');
@@ -121,7 +124,7 @@ describe('nothing is left behind but the cache directory', () => {
   }
 
   e2e('while a background process lives on, its root stays; when it ends, all is gone', async () => {
-    for (const env of [{}, extracted]) {
+    for (const env of [{}, extracted, proot]) {
       const user = freshUser();
       const file = makeBundle('busybox');
       const mounts = listMounts(user.home);

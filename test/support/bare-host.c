@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -37,8 +38,9 @@ static const char usage[] =
 	"  --chroot          enter with chroot(2): no user namespace can be made then\n"
 	"  --no-userns       user.max_user_namespaces=0 in a user namespace around all\n"
 	"  --no-mount-namespaces  as --no-userns, with user.max_mnt_namespaces\n"
-	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount; ENOSYS for: openat2, pidfd, open_tree;\n"
+	"  --deny NAME       seccomp EPERM for: userns (as container engines do), mount, ptrace; ENOSYS for: openat2, pidfd, open_tree;\n"
 	"                    EACCES for: apparmor (mounts, as Ubuntu's AppArmor does); EOPNOTSUPP for: xattr; EDQUOT for: quota (writes of 16 KiB and more). May be repeated\n"
+	"  --docker          what docker's default profile leaves root: its capabilities, parts of /proc covered\n"
 	"  --cwd DIR         working directory (/)\n";
 
 _Noreturn static void stop(const char *what, const char *on)
@@ -182,6 +184,7 @@ static void deny(const char *name)
 	struct rule { int number; unsigned error; };
 	static const struct rule mount_rule[] = { { SYS_mount, EPERM }, { SYS_fsopen, EPERM }, { SYS_move_mount, EPERM }, { SYS_open_tree, EPERM } };
 	static const struct rule apparmor_rule[] = { { SYS_mount, EACCES }, { SYS_fsopen, EACCES }, { SYS_move_mount, EACCES }, { SYS_open_tree, EACCES } };
+	static const struct rule ptrace_rule[] = { { SYS_ptrace, EPERM } };
 	static const struct rule openat2_rule[] = { { SYS_openat2, ENOSYS } };
 	static const struct rule pidfd_rule[] = { { SYS_pidfd_open, ENOSYS } };
 	static const struct rule open_tree_rule[] = { { SYS_open_tree, ENOSYS }, { SYS_move_mount, ENOSYS } };
@@ -217,6 +220,8 @@ static void deny(const char *name)
 			rule = mount_rule, count = 4;
 		else if (!strcmp(name, "apparmor"))
 			rule = apparmor_rule, count = 4;
+		else if (!strcmp(name, "ptrace"))
+			rule = ptrace_rule, count = 1;
 		else if (!strcmp(name, "openat2"))
 			rule = openat2_rule, count = 1;
 		else if (!strcmp(name, "pidfd"))
@@ -239,18 +244,49 @@ static void deny(const char *name)
 	must((int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "install filter", name);
 }
 
+// capabilities(7) by number, as moby's profiles/seccomp and oci/caps have them: no SYS_ADMIN, no SYS_PTRACE.
+static void keep_docker_capabilities(void)
+{
+	static const int kept[] = { 0 /* CHOWN */, 1 /* DAC_OVERRIDE */, 3 /* FOWNER */, 4 /* FSETID */, 5 /* KILL */, 6 /* SETGID */, 7 /* SETUID */,
+		8 /* SETPCAP */, 10 /* NET_BIND_SERVICE */, 13 /* NET_RAW */, 18 /* SYS_CHROOT */, 27 /* MKNOD */, 29 /* AUDIT_WRITE */, 31 /* SETFCAP */ };
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2] = { { 0 }, { 0 } };
+	unsigned long long mask = 0;
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+		mask |= 1ULL << kept[i];
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (!(mask >> cap & 1))
+			must(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0), "drop", "a capability");
+	data[0].effective = data[0].permitted = (unsigned)mask;
+	must((int)syscall(SYS_capset, &head, data), "capset", "");
+}
+
+// Some of what runc covers.
+static void mask_proc(void)
+{
+	static const char *const file[] = { "proc/kcore", "proc/keys", "proc/timer_list" };
+	for (size_t i = 0; i < sizeof file / sizeof *file; i++)
+		if (mount("/dev/null", file[i], NULL, MS_BIND, NULL) && errno != ENOENT)
+			stop("cover", file[i]);
+	if (mount("tmpfs", "proc/fs", "tmpfs", MS_RDONLY, NULL) && errno != ENOENT)
+		stop("cover", "proc/fs");
+	must(mount("proc/sys", "proc/sys", NULL, MS_BIND | MS_REC, NULL), "bind", "/proc/sys");
+	must(mount(NULL, "proc/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), "remount", "/proc/sys");
+}
+
 int main(int argc, char **argv)
 {
 	struct source source[64];
 	char *tmpfs[32];
 	const char *dir[32], *denied[8], *cwd = "/";
 	size_t sources = 0, tmpfses = 0, dirs = 0, denials = 0;
-	int uid = 4242, fuse = 1, fuse_mode = 0666, tmp = 1, read_only = 0, host_root = 0, use_chroot = 0, no_userns = 0, no_mount = 0, at = 1;
+	int uid = 4242, fuse = 1, fuse_mode = 0666, tmp = 1, read_only = 0, host_root = 0, use_chroot = 0, no_userns = 0, no_mount = 0, docker = 0, at = 1;
 	for (; at < argc && strcmp(argv[at], "--"); at++) {
 		const char *name = argv[at];
 		char *value = at + 1 < argc ? argv[at + 1] : NULL;
 		if (!strcmp(name, "--no-tmp")) tmp = 0;
 		else if (!strcmp(name, "--no-fuse")) fuse = 0;
+		else if (!strcmp(name, "--docker")) docker = 1;
 		else if (!strcmp(name, "--read-only")) read_only = 1;
 		else if (!strcmp(name, "--host-root")) host_root = 1;
 		else if (!strcmp(name, "--chroot")) use_chroot = 1;
@@ -317,6 +353,8 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < sources; i++)
 		show_source(&source[i]);
+	if (docker)
+		mask_proc();
 	if (read_only)
 		must(mount(NULL, ".", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), "remount", "/");
 	if (use_chroot) {
@@ -332,6 +370,8 @@ int main(int argc, char **argv)
 	// Filters are installed before the ids change: an ordinary user would need no_new_privs, which the command would then see.
 	for (size_t i = 0; i < denials; i++)
 		deny(denied[i]);
+	if (docker)
+		keep_docker_capabilities();
 	must(setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid), "setresuid", "");
 	// After a change of ids the process is not dumpable and /proc/self belongs to root until the exec.
 	execv(argv[at + 1], argv + at + 1);
