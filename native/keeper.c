@@ -53,6 +53,8 @@ static void drop(struct state *state, unsigned i)
 {
 	if (state->watched[i].kind == WATCH_MEMBER)
 		state->members--;
+	if (state->watched[i].kind == WATCH_LISTENER)
+		state->keeper.listener = -1;
 	close_fd(&state->poll[i].fd);
 	close_fd(&state->watched[i].pidfd);
 	state->poll[i].revents = 0;
