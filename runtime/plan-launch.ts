@@ -114,7 +114,7 @@ function rootOps(input: LaunchInput, identity: Identity, payload: Payload, names
     case 'fuse':
       return [
         ...layerOps(input, payload.sandbox.rung, payload.layer),
-        ...(payload.sandbox.rung === 'userns' ? planShare(input) : []),
+        ...planShare(input),
         {
           op: 'serve',
           file: '',

@@ -60,6 +60,12 @@ read-only. SRC may be relative to the current directory. A colon in a path is wr
 Besides the options of mount(8) there are \`x-create=dir\`, \`x-create=file\`, \`x-create=auto\` (make the mountpoint),
 \`x-move\`, \`x-detach\`, \`nofail\` (go on after a failure) and \`silent\` (without a word).
 
+## The processes of a job
+
+What one user starts from the same file in one job (the cgroup of a job step, of a login session or of a container) uses one mount, one file
+server and one page cache, as long as options and host files give the root the same look; a later start takes a fraction of the first one's time.
+Any of the processes may be killed. Another job shares nothing with them. \`--no-share\` starts alone, \`--subuid\` always does.
+
 ## The target directory
 
 \`--keep\` and \`--extract\` unpack into \`--target\`, else into the directory chosen by \`bundler make --target\`, else into

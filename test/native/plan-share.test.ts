@@ -76,6 +76,27 @@ describe('the operation share', () => {
     await expectGone(meeting);
   });
 
+  needing('serves real root, too, which needs no user namespace', async () => {
+    const root = { uid: 0, home: '/' };
+    const dir = makeDir(root, 'meeting');
+    const meeting = {
+      user: root,
+      dir,
+      plan: () => planFor(image, { user: root, entries: [{ op: 'share', dir, key: 'job' }], command: [...waiting] }),
+    };
+    const first = await begin(meeting);
+    const second = await begin(meeting);
+    const mounted = ({ pid }: Running): string =>
+      readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n')[0]?.split(' ')[2] ?? '';
+    expect(mounted(second)).toBe(mounted(first));
+    await finish(first);
+    await finish(second);
+    await until(
+      () => readdirSync(dir).length === 0,
+      () => `${readdirSync(dir)}`,
+    );
+  });
+
   needing('keeps other keys apart', async () => {
     const meeting = makeMeeting();
     const other: Meeting = { ...meeting, plan: makeMeeting(meeting.dir, 'another').plan };
