@@ -9,6 +9,7 @@ import type { HostFacts, Limits, SourceKind } from './launch-input.ts';
 import { type MountInput, mountSources } from './mounts.ts';
 import type { Observer } from './observer.ts';
 import { type Options, printable } from './options.ts';
+import { targetOf } from './payload.ts';
 import type { Request } from './request.ts';
 import type { Settings } from './settings.ts';
 import type { Subids } from './subids.ts';
@@ -42,6 +43,7 @@ export function readHost(
     files: { ...files, ...readFiles(observer, request, options) },
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer) : noLimits,
+    kept: options.keep && !options.extract ? readKept(observer, input) : null,
     answers: {},
   };
 }
@@ -51,6 +53,15 @@ export function lookAtSources(observer: Observer, input: MountInput): Record<Byt
   const kinds: Record<Bytes, SourceKind> = Object.create(null);
   for (const path of mountSources(input)) kinds[path] = observer.lookAt(path);
   return kinds;
+}
+
+/** The accounts in a target directory that is there already. A symlink in it could lead anywhere on the host: then the image's count. */
+function readKept(observer: Observer, { options, manifest, request }: MountInput): HostFacts['kept'] {
+  const etc = `${targetOf(options, manifest, request)}/etc`;
+  const names = ['', '/passwd', '/group'];
+  if (names.some((name) => observer.readLink(`${etc}${name}`) !== null)) return null;
+  const [passwd, group] = [observer.readFile(`${etc}/passwd`), observer.readFile(`${etc}/group`)];
+  return passwd === null || group === null ? null : { passwd, group };
 }
 
 function readNumber(observer: Observer, path: Bytes, otherwise: number): number {

@@ -66,6 +66,8 @@ export interface HostFacts {
   readonly memoryAvailableBytes: number;
   /** Read only when a probe failed: what tells the causes apart (causes.ts). */
   readonly limits: Limits;
+  /** /etc/passwd and /etc/group of a root that an earlier --keep left: who was added there stays. Null where there is none. */
+  readonly kept: { readonly passwd: Bytes; readonly group: Bytes } | null;
   /** Answers of the launcher, by question. */
   readonly answers: Readonly<Record<string, Bytes>>;
 }

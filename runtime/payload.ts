@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
-import type { ImageFacts } from '../src/format/manifest.ts';
+import type { ImageFacts, Manifest } from '../src/format/manifest.ts';
 import { extractFlags } from '../src/format/plan.ts';
 import { explainFuse, readFailure } from './causes.ts';
 import { hasHostHooks } from './configuration.ts';
@@ -8,6 +8,7 @@ import { absolutePath, expandPath } from './expand.ts';
 import { Failure } from './failure.ts';
 import type { LaunchInput } from './launch-input.ts';
 import { chooseLayer, type Layer } from './layer.ts';
+import type { Options } from './options.ts';
 import type { Request } from './request.ts';
 import { chooseSandbox, hasMounts, type Sandbox, seenFrom } from './sandbox.ts';
 
@@ -54,12 +55,11 @@ function chooseDriver(input: LaunchInput, sandbox: Sandbox): Driver | Asking {
     if (settings.driver === 'fuse') {
       throw new Failure('BUNDLER_DRIVER=fuse unpacks nothing', 'leave out --keep, --extract and --target');
     }
-    const text = options.target ?? (manifest.options.target || `\${PWD}/${manifest.name}`);
     const flags = options.keep ? extractFlags.keep | extractFlags.reuse : 0;
     return {
       driver: 'extract',
       place: '',
-      target: expandTarget(text, input.request),
+      target: targetOf(options, manifest, input.request),
       flags: flags | quiet(input),
       layer: null,
     };
@@ -97,6 +97,11 @@ export function expandTarget(text: Bytes, request: Request): Bytes {
   );
   if (path === '') throw new Failure(`the target directory ${text} is empty when its variables are filled in`);
   return absolutePath(path, request.cwd).replace(/\/+$/, '') || '/';
+}
+
+/** The target directory of --keep, --extract and --target. */
+export function targetOf(options: Options, manifest: Manifest, request: Request): Bytes {
+  return expandTarget(options.target ?? (manifest.options.target || `\${PWD}/${manifest.name}`), request);
 }
 
 export function placesQuestion(image: ImageFacts): string {

@@ -20,7 +20,8 @@ import { hasMounts } from './sandbox.ts';
 import { planShare } from './share.ts';
 
 /** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
-export function planLaunch(input: LaunchInput): Launch {
+export function planLaunch(given: LaunchInput): Launch {
+  const input = withKeptAccounts(given);
   const payload = choosePayload(input);
   if ('ask' in payload) return payload;
   if (input.options.extract) {
@@ -68,7 +69,7 @@ export function planLaunch(input: LaunchInput): Launch {
       ...shadow.warnings.map((text): Op => ({ op: 'warn', text })),
       ...(payload.driver === 'fuse' ? entryOps([...files, ...mounts.shown]) : []),
       ...rootOps(input, identity, payload, namespaces),
-      ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept)),
+      ...(payload.driver === 'fuse' ? [] : writeOps([...files, ...mounts.shown], kept, ownFiles(input))),
       // Over our files, so that a layer that stays keeps only what the command writes.
       ...(payload.driver === 'extract' ? overlayOps(payload.layer) : []),
       ...mounts.early,
@@ -175,6 +176,23 @@ function payloadSection({ request }: LaunchInput): { offset: number; sizeBytes: 
   return { offset: section.offset, sizeBytes: section.sizeBytes };
 }
 
+/** The accounts of a root that an earlier run kept are those in it, and no longer the image's. */
+function withKeptAccounts(input: LaunchInput): LaunchInput {
+  const { manifest, host } = input;
+  if (host.kept === null || manifest.rootfs === undefined) return input;
+  return { ...input, manifest: { ...manifest, rootfs: { ...manifest.rootfs, ...host.kept } } };
+}
+
+/** Files of ours that a kept root gets as files when it is written to, with what they hold now: useradd replaces them, which no mount allows. */
+function ownFiles({ settings, manifest }: LaunchInput): Map<Bytes, Bytes> {
+  const { passwd, group } = manifest.rootfs ?? { passwd: '', group: '' };
+  if (!settings.rw) return new Map();
+  return new Map([
+    ['/etc/passwd', passwd],
+    ['/etc/group', group],
+  ]);
+}
+
 /** A directory that stays, in which only mountpoints may be added. */
 function isKept(payload: Payload): boolean {
   return payload.driver === 'extract' && payload.target !== '';
@@ -192,8 +210,9 @@ function entryOps(shown: readonly Shown[]): Op[] {
 }
 
 /** A root that can be written gets our files as files; one that is kept shows them by mounts, and stays as the image made it. */
-function writeOps(shown: readonly Shown[], kept: boolean): Op[] {
+function writeOps(shown: readonly Shown[], kept: boolean, own: ReadonlyMap<Bytes, Bytes> = new Map()): Op[] {
   return shown.flatMap(({ kind, path, mode, data }): Op[] => {
+    if (kept && own.has(path)) return own.get(path) === data ? [] : [{ op: 'file', path, mode, content: data }];
     if (kind === 'mountpoint') return [];
     if (kind === 'dir') {
       return [...parents(path).map((parent) => mkdir(parent, 0o755)), mkdir(path, mode)];

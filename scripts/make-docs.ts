@@ -72,6 +72,9 @@ Any of the processes may be killed. Another job shares nothing with them. \`--no
 \`$PWD/NAME\`. \`~\`, \`$V\`, \`\${V}\` and \`\${V:-x}\` in it are filled in when the bundle starts. A directory that bundler did not
 make is never touched. The next \`--keep\` of the same bundle uses it again. \`--target\` without \`--keep\` is removed at the end.
 
+Without \`--rw\` the directory stays as the image made it. With \`--keep --rw\` you are entered in its \`/etc/passwd\` and \`/etc/group\`, as enroot
+does it, and accounts that were added there (\`useradd\`) stay.
+
 ## Writing
 
 Without \`--rw\` the root filesystem is read-only. With it everything can be written to, and what is written is forgotten at the end: it

@@ -138,9 +138,49 @@ describe('a .run with --extract, --keep and --target', () => {
     expect(first, first.stderr).toMatchObject({ status: 0, stdout: 'first\n' });
     const second = await run([makeBundle('busybox'), ...args, 'cat', '/etc/mine'], { cwd: dir });
     expect(second, second.stderr).toMatchObject({ status: 0, stdout: 'mine\n' });
-    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8'), 'no file of ours is left in it').not.toMatch(
-      /4242/,
+    // As enroot does it: who runs the container is in its accounts.
+    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8')).toMatch(/:4242:4242:/);
+  });
+
+  e2e('--keep without --rw leaves no file of ours in it', async () => {
+    const dir = makeDir(ordinaryUser(), 'cwd');
+    const ran = await run([makeBundle('busybox'), '--keep', '--target', 'kept', 'id', '-un'], { cwd: dir });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: 'u4242\n' });
+    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8')).not.toMatch(/4242/);
+  });
+
+  e2e('--keep --rw lets accounts be added, which a later run still has, with or without --rw', async () => {
+    const user = freshUser();
+    const dir = makeDir(user, 'target');
+    const keep = (...args: string[]) =>
+      run([makeBundle('busybox'), '--keep', '--target', 'kept', ...args], { user, cwd: dir });
+    // As useradd does it: a new file beside the old one, renamed over it.
+    const add = 'cd /etc && for f in passwd group; do { cat $f; echo "$1:x:$2:"; } > $f+ && mv $f+ $f; done';
+    const added = await keep(
+      '--root',
+      '--rw',
+      'sh',
+      '-ec',
+      `${add}; grep -c new1 /etc/passwd /etc/group`,
+      'sh',
+      'new1',
+      '777',
     );
+    expect(added, added.stderr).toMatchObject({ status: 0, stdout: '/etc/passwd:1\n/etc/group:1\n' });
+    const again = await keep(
+      '--rw',
+      'sh',
+      '-ec',
+      `${add}; id -un; cut -d: -f1 /etc/passwd | sort | uniq -d`,
+      'sh',
+      'new2',
+      '778',
+    );
+    expect(again, again.stderr).toMatchObject({ status: 0, stdout: `u${user.uid}\n` });
+    const plain = await keep('sh', '-ec', 'grep -o "^new[12]" /etc/passwd /etc/group; ! touch /etc/x 2>/dev/null');
+    expect(plain.stdout, plain.stderr).toBe('/etc/passwd:new1\n/etc/passwd:new2\n/etc/group:new1\n/etc/group:new2\n');
+    expect(readFileSync(path.join(dir, 'kept/etc/passwd'), 'utf8')).toMatch(/^new1:x:777:\nnew2:x:778:$/m);
+    await untilAllEnded(user);
   });
 
   e2e('--keep without --target unpacks beside: into $PWD/NAME', async () => {

@@ -101,6 +101,7 @@ export function getent(database: string, id = 4242): string {
 }
 
 const host: HostFacts = {
+  kept: null,
   probes: allOk,
   kinds: {
     '/proc': 'dir',

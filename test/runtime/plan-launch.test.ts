@@ -118,6 +118,19 @@ describe('planLaunch: the payload', () => {
     expect(pick(plan, 'extract')).toMatchObject([{ target: '/work/np', flags: 7 }]);
   });
 
+  test('that is kept and written to has its accounts as files, those that were added earlier included', () => {
+    const kept = { passwd: 'root:x:0:0:root:/root:/bin/bash\nbob:x:77:77::/:/bin/sh\n', group: 'root:x:0:\n' };
+    const plan = planOf({ args: ['--keep', '-w'], host: { kept } });
+    expect(shownFile(plan, '/etc/passwd')).toMatch(/\nann:x:4242:.*\nbob:x:77:77::\/:\/bin\/sh\n$/);
+    expect(pick(plan, 'inject').map(({ path }) => path)).not.toContain('/etc/passwd');
+    const passwd = shownFile(plan, '/etc/passwd') ?? '';
+    const group = shownFile(plan, '/etc/group') ?? '';
+    // Nothing is written when all is there.
+    expect(pick(planOf({ args: ['--keep', '-w'], host: { kept: { passwd, group } } }), 'file')).toEqual([]);
+    const shown = planOf({ args: ['--keep'], host: { kept } });
+    expect(pick(shown, 'inject').find(({ path }) => path === '/etc/passwd')?.content).toContain('\nbob:');
+  });
+
   test('is temporary in a --target without --keep', () => {
     const plan = planOf({ args: ['--target', '/scratch/x/'] });
     expect(pick(plan, 'extract')).toMatchObject([{ target: '/scratch/x', flags: 0 }]);
