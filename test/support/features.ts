@@ -19,6 +19,7 @@ export type Feature =
   | 'unsquashfs'
   | 'bash'
   | 'cgroup'
+  | 'extrausers'
   | 'dpkg';
 
 function hasCommand(name: string): boolean {
@@ -56,6 +57,10 @@ const reasons: Record<Feature, () => string | undefined> = {
   strace: () => (hasCommand('strace') ? undefined : 'strace is missing: apt-get install strace'),
   cgroup: () => whyNoCgroups(),
   dpkg: () => (hasCommand('dpkg-deb') && hasCommand('useradd') ? undefined : 'dpkg is missing: this is not a Debian'),
+  extrausers: () =>
+    existsSync('/usr/lib/libnss_extrausers.so.2')
+      ? undefined
+      : 'the name service extrausers is missing: apt-get install libnss-extrausers',
   bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
 };
 
