@@ -26,7 +26,8 @@ const configMounts = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/etc/m
 
 /** A process or network namespace has a view of its own, mounted over the host's; a host that refuses it keeps its own in sight. */
 const ownProc = 'proc /proc proc x-create=dir,rw,nosuid,nodev,noexec,private,nofail 0 -1';
-const ownSys = 'sysfs /sys sysfs x-create=dir,ro,nosuid,nodev,noexec,private,nofail 0 -1';
+const ownSys = `sysfs /sys sysfs x-create=dir,ro,nosuid,nodev,noexec,private,nofail 0 -1
+/sys/fs/cgroup /sys/fs/cgroup none rbind,ro,nosuid,nodev,noexec,rslave,nofail,silent 0 -1`;
 
 type MountOp = Extract<Op, { op: 'mount' }>;
 
@@ -103,7 +104,8 @@ function planOwnViews({ settings, host, request }: LaunchInput): Op[] {
     [settings.unshare.pid, ownProc, '/proc'],
     [settings.unshare.net, ownSys, '/sys'],
   ] as const) {
-    if (!wanted) continue;
+    // A kernel shows no new one where there is no old one.
+    if (!wanted || host.kinds[place] !== 'dir') continue;
     const cover = host.covered.find((path) => path.startsWith(`${place}/`));
     if (cover === undefined) {
       views.push(...parseFstab(text, 'the system mounts').map((entry) => toMountOp(entry, request.cwd)));

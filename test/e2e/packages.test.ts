@@ -4,17 +4,18 @@ import { makeBundle } from '../support/bundle.ts';
 import { makeDebianImage, makePackage } from '../support/debian.ts';
 import { missing, testNeeding } from '../support/features.ts';
 import { run } from '../support/run.ts';
-import { freshUser, isRoot, makeDir } from '../support/session.ts';
+import { freshUser, isRoot, makeDir, type User } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
 
 const needing = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'dpkg');
 let bundle: string;
 let deb: string;
+let user: User;
 
 beforeAll(() => {
   if (!isRoot || missing('dpkg') !== undefined || missing('bundler') !== undefined) return;
   bundle = makeBundle(makeDebianImage() as `/${string}`);
-  const user = freshUser();
+  user = freshUser();
   deb = makePackage(makeDir(user, 'deb'));
 }, 120_000);
 
@@ -26,7 +27,6 @@ describe('package work for a user without any subordinate id', () => {
     ['in an unpacked image', { BUNDLER_DRIVER: 'extract' }],
   ] as const) {
     needing(`dpkg -i of a package that makes a user and gives it files succeeds with --root --rw, ${how}`, async () => {
-      const user = freshUser();
       const look =
         'dpkg -s thing | grep Status; id thing; stat -c "%U %G %a %n" /var/lib/thing/* /usr/bin/thing; dpkg --purge thing && ! grep thing /etc/passwd && echo purged';
       const args = ['--root', '--rw', '--mount', `${deb}:/mnt/thing.deb`, 'sh', '-c', `${install} && ${look}`];
@@ -45,7 +45,6 @@ describe('package work for a user without any subordinate id', () => {
   }
 
   needing('what it installed stays with --overlay, also for a start without --root', async () => {
-    const user = freshUser();
     const layer = `${makeDir(user, 'layer')}/changes`;
     const mount = ['--mount', `${deb}:/mnt/thing.deb`];
     const first = await run([bundle, '--root', '--overlay', layer, ...mount, 'sh', '-c', install], { user });
@@ -56,7 +55,6 @@ describe('package work for a user without any subordinate id', () => {
   });
 
   needing('fails without --root, so that it is the mapping that makes it work', async () => {
-    const user = freshUser();
     const mount = ['--mount', `${deb}:/mnt/thing.deb`];
     const ran = await run([bundle, '--rw', ...mount, 'sh', '-c', install], { user });
     expect(ran.status).not.toBe(0);

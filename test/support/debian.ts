@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -74,15 +75,16 @@ function fill(root: string, files: readonly string[]): void {
     cpSync(realpathSync(file), at);
   }
   symlinkSync('dash', path.join(root, 'usr/bin/sh'));
-  const write = (name: string, text: string, mode = 0o644) => {
+  const write = (name: string, text: string, mode = 0o644, group = 0) => {
     writeFileSync(path.join(root, name), text);
+    chownSync(path.join(root, name), 0, group);
     chmodSync(path.join(root, name), mode);
   };
   for (const name of ['status', 'available', 'diversions', 'statoverride']) write(`var/lib/dpkg/${name}`, '');
   write('etc/passwd', 'root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n');
   write('etc/group', 'root:x:0:\ndaemon:x:1:\nadm:x:4:\n');
-  write('etc/shadow', 'root:*:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n', 0o640);
-  write('etc/gshadow', 'root:*::\ndaemon:*::\nadm:*::\n', 0o640);
+  write('etc/shadow', 'root:*:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n', 0o640, 42);
+  write('etc/gshadow', 'root:*::\ndaemon:*::\nadm:*::\n', 0o640, 42);
   write('etc/debian_version', readFileSync('/etc/debian_version', 'utf8'));
   write('etc/os-release', 'ID=debian\n');
   write('etc/login.defs', existsSync('/etc/login.defs') ? readFileSync('/etc/login.defs', 'utf8') : '');
@@ -104,15 +106,10 @@ export function makeDebianImage(): string {
     mkdirSync(root);
     fill(root, files);
     const temporary = `${image}.${process.pid}`;
-    const owners = ['-p', 'etc/shadow m 640 0 42', '-p', 'etc/gshadow m 640 0 42', '-p', 'var/log m 775 0 4'];
     const compressor = ['-comp', 'zstd', '-Xcompression-level', '1'];
-    execFileSync(
-      'mksquashfs',
-      [root, temporary, '-noappend', '-no-progress', '-quiet', '-all-root', ...owners, ...compressor],
-      {
-        stdio: ['ignore', 'ignore', 'pipe'],
-      },
-    );
+    execFileSync('mksquashfs', [root, temporary, '-noappend', '-no-progress', '-quiet', ...compressor], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     renameSync(temporary, image);
   } finally {
     process.umask(mask);
