@@ -36,7 +36,7 @@ const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'].map((name) 
 /** The plan on the rungs `chroot` and `proot`: a plain directory that belongs to this start is the root. */
 export function planWithoutMounts(input: LaunchInput, parts: PlainParts): Op[] {
   const { unpack, write, environment } = parts;
-  const mounts = parts.mounts.filter((op): op is MountOp => op.op === 'mount');
+  const mounts = uncovered(parts.mounts.filter((op): op is MountOp => op.op === 'mount'));
   return [
     ...unpack,
     { op: 'tree', directory: '' },
@@ -55,6 +55,15 @@ export function planWithoutMounts(input: LaunchInput, parts: PlainParts): Op[] {
           proot(input, parts, mounts),
         ]),
   ];
+}
+
+/** Without mounts nothing can be unmounted or covered: what a later operation takes out of sight is not shown in the first place. */
+function uncovered(mounts: readonly MountOp[]): MountOp[] {
+  const covers = ({ type, options }: MountOp) => type === 'tmpfs' || (options & mountOptions.detach) !== 0;
+  return mounts.filter(
+    ({ target }, index) =>
+      !mounts.slice(index + 1).some((later) => covers(later) && `${target}/`.startsWith(`${later.target}/`)),
+  );
 }
 
 function enterByChroot(input: LaunchInput, { command, environment }: PlainParts, mounts: readonly MountOp[]): Op[] {

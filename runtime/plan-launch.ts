@@ -44,7 +44,7 @@ export function planLaunch(given: LaunchInput): Launch {
   const finish = (known: FullCommand) => finishOps(input, privileges, payload, mounts, known);
   if (command !== null && input.resumed !== null) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
-  const homeIsLate = home !== null && isInTmpfs(home.path, mounts);
+  const homeIsLate = home !== null && hasMounts(payload.sandbox) && isInTmpfs(home.path, mounts);
   const files = [
     ...hooks.shown,
     // A kept root is not given a directory that a tmpfs covers anyway.

@@ -173,13 +173,14 @@ describe('a restricted /dev', () => {
     expect(shown).toMatch(/^0\r?$/m);
   });
 
-  e2e('is there on a bare host, unpacked, writable and as root as well', async () => {
+  e2e('is there on every rung: on a bare host, unpacked, writable, as root, without namespaces', async () => {
     const script = 'ls /dev/null /dev/fuse 2> /dev/null; echo x > /dev/null && echo fine';
     for (const [args, more] of [
       [[], {}],
       [[], { BUNDLER_DRIVER: 'extract' }],
       [['--rw'], {}],
       [['--root'], {}],
+      [['--quiet'], { BUNDLER_SANDBOX: 'proot' }],
     ] as const) {
       const ran = await runBare([busybox(), ...args, 'sh', '-c', script], { env: { ...env, ...more } });
       expect(ran, `${args} ${JSON.stringify(more)}`).toMatchObject({

@@ -53,4 +53,17 @@ describe('a restricted /dev', () => {
       expect((op?.options ?? 0) & 24, name).toBe(24);
     }
   });
+
+  test('is one without mounts as well: the devices of the host are not shown in the first place', () => {
+    const answers = { 'places 284096000': '/v ok 500000000 ext4 exec\n', rungs: 'ptrace ok\n' };
+    const binds = (env: Record<string, string>) =>
+      pick(planOf({ env: { ...env, BUNDLER_SANDBOX: 'proot' }, host: { answers } }), 'proot')
+        .flatMap((op) => op.binds)
+        .filter((bind) => bind.startsWith('/dev'));
+    expect(binds({})).toEqual(['/dev:/dev', '/dev/shm:/dev/shm']);
+    const restricted = binds({ ENROOT_RESTRICT_DEV: 'y' });
+    expect(restricted).not.toContain('/dev:/dev');
+    expect(restricted).toEqual(expect.arrayContaining(['/dev/null:/dev/null', '/dev/shm:/dev/shm']));
+    expect(restricted.filter((bind) => bind === '/dev/shm:/dev/shm')).toHaveLength(1);
+  });
 });

@@ -111,9 +111,12 @@ describe('a new home directory', () => {
 
   test('begins so too in memory, and in a root that is unpacked', () => {
     expect(inHome(at('/tmp/ann'))).toEqual(whole('/tmp/ann'));
-    const answers = { 'places 284096000': '/v ok 500000000 ext4 exec\n' };
+    const answers = { 'places 284096000': '/v ok 500000000 ext4 exec\n', rungs: 'ptrace ok\n' };
     const unpacked = { host: { ...at('/u/ann').host, answers }, env: { BUNDLER_DRIVER: 'extract' } };
     expect(inHome(unpacked)).toEqual(whole('/u/ann'));
+    // Without mounts /tmp is a directory like others.
+    const plain = { host: { ...at('/tmp/ann').host, answers }, env: { BUNDLER_SANDBOX: 'proot' } };
+    expect(inHome({ ...plain })).toEqual(whole('/tmp/ann'));
   });
 
   test.each([
