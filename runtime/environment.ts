@@ -41,7 +41,8 @@ export function givenEnvironment(input: LaunchInput): { base: Bytes[]; asked: By
   };
   const kept = options.keepEnv ? Object.keys(env).filter((name) => !name.startsWith('BUNDLER_')) : [];
   const text = manifest.rootfs?.environment ?? '';
-  const image = text === '' ? (manifest.config?.env ?? []).filter(isVariable) : parseEnvironment(text, lookUp);
+  // docker knows no such file, and many of its images have one all the same, of another system's login.
+  const image = [...parseEnvironment(text, lookUp), ...(manifest.config?.env ?? []).filter(isVariable)];
   const terminal = settings.builtins['10-terminal'] === 'off' ? [] : ['TERM'];
   const site = filesOf(configuration, 'environ.d').flatMap(({ content }) => parseEnvironment(content, lookUp));
   const files = options.envFiles.flatMap((path) => parseEnvFile(host.files[path] ?? '', path));

@@ -62,14 +62,22 @@ function planOtherNamespaces({ settings, manifest, host }: LaunchInput): Op[] {
 
 /** What the command gives up, and what it is spared. enroot leaves a mapped root its (namespaced) capabilities, so that package managers work. */
 export function planPrivileges(input: LaunchInput, identity: Identity, namespaces: readonly Op[]): Op[] {
-  const isSingle = namespaces[0]?.op === 'userns';
+  const { settings, host } = input;
   return [
     { op: 'noNewPrivs' },
     ...(identity.uid === 0 ? [] : [{ op: 'dropCaps' } as const]),
     // With one id mapped chown and setuid can only fail.
-    ...(identity.uid === 0 && isSingle ? [{ op: 'seccomp', kind: filterKinds.fakeRoot } as const] : []),
-    ...(input.settings.unshare.pid && input.settings.init ? [{ op: 'init' } as const] : []),
+    ...(identity.uid === 0 && namespaces[0]?.op === 'userns' ? planFakeRoot(host.probes.seccomp, settings.root) : []),
+    ...(settings.unshare.pid && settings.init ? [{ op: 'init' } as const] : []),
   ];
+}
+
+function planFakeRoot(probe: string | undefined, isAsked: boolean): Op[] {
+  if (probe === 'ok') return [{ op: 'seccomp', kind: filterKinds.fakeRoot }];
+  const text =
+    'bundler: without seccomp filters, which this host does not have or does not allow, chown and setuid fail in --root\n' +
+    '  try: --subuid, where /etc/subuid gives you a range\n';
+  return isAsked ? [{ op: 'warn', text }] : [];
 }
 
 /** By number, from 1 on: signal(7), the column of x86 and arm. */

@@ -44,8 +44,8 @@ the home directory; otherwise the image's working directory holds. \`--workdir\`
 
 ## The environment
 
-It is clean, apart from (the later one wins): the caller's with \`--keep-env\`; the image's \`/etc/environment\`, or its OCI
-variables where that file is missing; \`TERM\`; files of environ.d and the function environ() of \`--conf\`
+It is clean, apart from (the later one wins): the caller's with \`--keep-env\`; the image's \`/etc/environment\`; its OCI
+variables; \`TERM\`; files of environ.d and the function environ() of \`--conf\`
 ([configuration](../configuration.md)); \`bundler make --env\`; \`--env-file\`; \`--env\`; what hooks add. HOME, USER, LOGNAME, SHELL and PATH
 are set when nothing else sets them. \`--env K\` and a line \`K\` of an \`--env-file\` take the caller's value, and set nothing
 when the caller has none. \`ENROOT_*\` given with \`--env\` are settings and do not reach the command.

@@ -151,4 +151,14 @@ describe('capabilities and the fake-root filter', () => {
     expect(pick(plan, 'userns')).toMatchObject([{ insideUid: 0, outsideUid: 0 }]);
     expect(pick(plan, 'seccomp')).toHaveLength(1);
   });
+
+  test('a host without seccomp filters is told of, when it matters', () => {
+    const probes = { seccomp: 'filter 22' };
+    const asked = planOf({ args: ['--root'], probes });
+    expect(pick(asked, 'seccomp')).toEqual([]);
+    expect(pick(asked, 'warn').map(({ text }) => text)).toEqual([expect.stringContaining('chown and setuid fail')]);
+    const real = planOf({ request: { uid: 0, gid: 0, euid: 0, egid: 0 }, probes });
+    expect(pick(real, 'seccomp')).toEqual([]);
+    expect(pick(real, 'warn')).toEqual([]);
+  });
 });
