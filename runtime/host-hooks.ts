@@ -8,6 +8,7 @@ import { filesOf } from './configuration.ts';
 import { givenEnvironment } from './environment.ts';
 import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
+import { commonLibrary } from './hook-library.ts';
 import { callersPath } from './host.ts';
 import type { LaunchInput, Resumed } from './launch-input.ts';
 import type { Options } from './options.ts';
@@ -17,6 +18,7 @@ import { isOff } from './settings.ts';
 const enrootVersion = '4.1.2';
 const environFile = 'run/environment';
 const mountsFile = 'run/fstab';
+const libraryPath = 'run/lib';
 const stagedConfiguration = { system: 'run/etc/system', user: 'run/etc/user' } as const;
 
 /** What prepares the hooks, runs them, and asks for the rest of the plan. added: `K=V` of the built-in hooks, which ran before. */
@@ -36,6 +38,7 @@ export function planHostHooks(input: LaunchInput, added: readonly Bytes[]): Op[]
       hostPath === '' ? [stage(`${stagedConfiguration[from]}/${path}`, content, mode | 0o600)] : [],
     ),
     stage(mountsFile, ''),
+    stage(`${libraryPath}/common.sh`, commonLibrary, 0o644),
   ];
   const hook = (name: Bytes, argv: readonly Bytes[], paths: readonly Bytes[] = []): Op => ({
     op: 'hook',
@@ -107,8 +110,9 @@ function hookEnvironment({ request, settings }: LaunchInput): Bytes[] {
 }
 
 /** Places that only the launcher knows, as enroot names them to hooks. */
-function hookPaths({ options }: LaunchInput): Bytes[] {
+function hookPaths({ options, request }: LaunchInput): Bytes[] {
   return [
+    ...(request.env.ENROOT_LIBRARY_PATH ? [] : [`ENROOT_LIBRARY_PATH=${libraryPath}`]),
     'ENROOT_ROOTFS=root',
     `ENROOT_ENVIRON=${environFile}`,
     `ENROOT_MOUNTS=${mountsFile}`,

@@ -90,6 +90,13 @@ parity(
 );
 
 describe('configuration of a bundle', () => {
+  e2e('brings the functions of enroot’s common.sh with it', async () => {
+    const hook =
+      '#!/usr/bin/env bash\nset -eu\nsource "${ENROOT_LIBRARY_PATH}/common.sh"\ncommon::checkcmd cat\necho "ARCH=$(common::debarch x86_64)" >> "$ENROOT_ENVIRON"\n';
+    const ran = await run([makeConfigured({ 'hooks.d/10-lib.sh': hook }), 'sh', '-c', 'echo $ARCH']);
+    expect(ran).toMatchObject({ status: 0, stdout: 'amd64\n', stderr: '' });
+  });
+
   e2e('is the system’s without --all, and the host’s own is not looked at', async () => {
     const file = makeConfigured({ 'environ.d/a.env': 'A=embedded\n' });
     const host = makeConfiguration({ 'environ.d/a.env': 'A=host\n', 'environ.d/b.env': 'B=host\n' });

@@ -38,6 +38,12 @@ parity(
       '',
     ],
     ['fstab: nofail and silent let a line fail without a word', 'flags_of /fstab/missing', ''],
+    ['fstab: x-move moves a mountpoint', 'type_of /fstab/from; has $(options_of /fstab/to) size=64k', ''],
+    [
+      'fstab: ENROOT_ROOTFS is the root file system',
+      'cat /fstab/there/file; has $(flags_of /fstab/there) ro',
+      'of the image',
+    ],
     ['fstab: fs_passno -1 is mounted', 'type_of /fstab/early', 'tmpfs'],
     ['fstab: other passes are not', 'type_of /fstab/late', ''],
     ['rc: the image’s script runs the command with its environment', 'echo "$RC"', 'image'],
