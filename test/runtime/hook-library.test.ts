@@ -24,7 +24,10 @@ writeFileSync(library, commonLibrary);
 /** A hook as enroot's are written. */
 function bash(script: string, env: Record<string, string> = {}) {
   const text = `set -euo pipefail\nsource "${library}"\nsource "${library}"\n${script}`;
-  const ran = spawnSync('bash', ['--norc', '-c', text], { cwd: scratch, env: { PATH: process.env['PATH'] ?? '', ...env } });
+  const ran = spawnSync('bash', ['--norc', '-c', text], {
+    cwd: scratch,
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+  });
   return { status: ran.status, stdout: ran.stdout.toString(), stderr: ran.stderr.toString() };
 }
 
