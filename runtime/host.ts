@@ -26,6 +26,12 @@ export function readHost(
   const probes: Record<string, string> = {};
   for (const [key, value] of probeFacts) if (key.startsWith('probe.')) probes[key.slice(6)] = value;
   const needsLimits = probes.userns !== 'ok' || probes.mount !== 'ok';
+  let mounts: Bytes | undefined;
+  /** Long where much is mounted, so read when it is needed, and once. */
+  const mountinfo = () => {
+    mounts ??= observer.readFile('/proc/self/mountinfo') ?? '';
+    return mounts;
+  };
   const needsMemory = probes.fuse !== 'ok' || options.action === 'verify' || request.env.BUNDLER_DRIVER === 'extract';
   return {
     probes,
@@ -35,14 +41,14 @@ export function readHost(
     overflowUid: readNumber(observer, '/proc/sys/kernel/overflowuid', 65534),
     overflowGid: readNumber(observer, '/proc/sys/kernel/overflowgid', 65534),
     localtime: readLocaltime(observer),
-    ...readCgroups(observer, settings),
+    ...readCgroups(request, settings, mountinfo),
     terminal: readTerminal(observer, request, settings),
     shell: options.conf === null ? '' : findShell(observer, request),
-    covered: settings.unshare.pid || settings.unshare.net ? readCovered(observer) : [],
+    covered: settings.unshare.pid || settings.unshare.net ? findCovered(mountinfo()) : [],
     subids: settings.subuid ? readSubids(observer, request) : noSubids,
     files: { ...files, ...readFiles(observer, request, options) },
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
-    limits: needsLimits ? readLimits(observer) : noLimits,
+    limits: needsLimits ? readLimits(observer, mountinfo()) : noLimits,
     kept: options.keep && !options.extract ? readKept(observer, input) : null,
     answers: {},
   };
@@ -76,18 +82,22 @@ function readLocaltime(observer: Observer): HostFacts['localtime'] {
   return link === null || !zone?.startsWith('TZif') ? null : { link, zone };
 }
 
-function readCgroups(observer: Observer, settings: Settings): Pick<HostFacts, 'cgroup' | 'cgroupMounts'> {
-  const cgroup = settings.hooks.includes('10-cgroups') ? (observer.readFile('/proc/self/cgroup') ?? '') : '';
-  const mounts = cgroup === '' ? '' : (observer.readFile('/proc/self/mountinfo') ?? '');
-  return { cgroup, cgroupMounts: mounts.match(/^.* - cgroup2? .*$/gm)?.join('\n') ?? '' };
+function readCgroups(
+  request: Request,
+  settings: Settings,
+  mountinfo: () => Bytes,
+): Pick<HostFacts, 'cgroup' | 'cgroupMounts'> {
+  const cgroup = settings.hooks.includes('10-cgroups') ? request.cgroup : '';
+  const lines = cgroup === '' ? null : mountinfo().match(/^.* - cgroup2? .*$/gm);
+  return { cgroup, cgroupMounts: lines?.join('\n') ?? '' };
 }
 
 /**
  * Mounts below /proc and /sys by which a surrounding container hides a part of them. A kernel then refuses new ones to a user
  * namespace (mount_too_revealing in fs/namespace.c), except where the directory below is always empty, made to be mounted on.
  */
-export function readCovered(observer: Observer): Bytes[] {
-  const points = (observer.readFile('/proc/self/mountinfo') ?? '').split('\n').map((line) => line.split(' ')[4] ?? '');
+export function findCovered(mountinfo: Bytes): Bytes[] {
+  const points = mountinfo.split('\n').map((line) => line.split(' ')[4] ?? '');
   const madeForMounts =
     /^\/(proc\/(sys\/fs\/binfmt_misc|fs\/(nfsd|xfs))|sys\/(kernel\/(debug|tracing|security|config)|fs\/(bpf|cgroup|fuse\/connections|pstore|resctrl|selinux|smackfs)|firmware\/efi\/efivars))(\/|$)/;
   return points.filter((point) => /^\/(proc|sys)\/./.test(point) && !madeForMounts.test(point));
@@ -175,17 +185,16 @@ const noLimits: Limits = {
   rootIsMount: '',
 };
 
-function readLimits(observer: Observer): Limits {
+function readLimits(observer: Observer, mountinfo: Bytes): Limits {
   const read = (path: Bytes) => observer.readFile(path)?.trim() ?? '';
-  const mounts = observer.readFile('/proc/self/mountinfo');
   // proc(5): the fifth field is the mount point, relative to this process's root. In a plain chroot none is `/`.
-  const isMount = mounts?.split('\n').some((line) => line.split(' ')[4] === '/');
+  const isMount = mountinfo.split('\n').some((line) => line.split(' ')[4] === '/');
   return {
     maxUserNamespaces: read('/proc/sys/user/max_user_namespaces'),
     maxMountNamespaces: read('/proc/sys/user/max_mnt_namespaces'),
     usernsClone: read('/proc/sys/kernel/unprivileged_userns_clone'),
     apparmorUserns: read('/proc/sys/kernel/apparmor_restrict_unprivileged_userns'),
     seccomp: /^Seccomp:\s*(\d)/m.exec(observer.readFile('/proc/self/status') ?? '')?.[1] ?? '',
-    rootIsMount: isMount === undefined ? '' : isMount ? 'yes' : 'no',
+    rootIsMount: mountinfo === '' ? '' : isMount ? 'yes' : 'no',
   };
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { readCovered } from '../../runtime/host.ts';
+import { findCovered } from '../../runtime/host.ts';
 import { readSignal } from '../../runtime/namespaces.ts';
-import { Observer } from '../../runtime/observer.ts';
 import { unshareFlags } from '../../src/format/plan.ts';
 import { type Change, makeInput, pick, planOf } from './launch-fixture.ts';
 
@@ -68,7 +67,6 @@ describe('the namespaces of a container', () => {
   });
 
   test('what is made to be mounted on covers nothing', () => {
-    const observer = new Observer();
     const line = (point: string) => `1 2 0:3 / ${point} rw - tmpfs tmpfs rw`;
     const points = [
       '/',
@@ -84,8 +82,7 @@ describe('the namespaces of a container', () => {
       '/proc/sys',
       '/sys/firmware',
     ];
-    observer.readFile = () => points.map(line).join('\n');
-    expect(readCovered(observer)).toEqual(['/proc/acpi', '/proc/sys', '/sys/firmware']);
+    expect(findCovered(points.map(line).join('\n'))).toEqual(['/proc/acpi', '/proc/sys', '/sys/firmware']);
   });
 });
 
