@@ -3,6 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { mountOptions, type Op } from '../src/format/plan.ts';
 import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
+import { meaningOf } from './mount-options.ts';
 
 /** One mount as fstab(5) writes it, with enroot's extensions. Paths are decoded. */
 export interface FstabEntry {
@@ -16,100 +17,6 @@ export interface FstabEntry {
 
 /** Stands in a source for the container's root, which has no path that the planner knows: `${ENROOT_ROOTFS}/usr`. No variable holds a NUL. */
 export const rootMark = '\0';
-
-const MS = {
-  RDONLY: 1,
-  NOSUID: 2,
-  NODEV: 4,
-  NOEXEC: 8,
-  SYNCHRONOUS: 16,
-  REMOUNT: 32,
-  MANDLOCK: 64,
-  DIRSYNC: 128,
-  NOSYMFOLLOW: 256,
-  NOATIME: 1024,
-  NODIRATIME: 2048,
-  BIND: 4096,
-  REC: 16384,
-  UNBINDABLE: 1 << 17,
-  PRIVATE: 1 << 18,
-  SLAVE: 1 << 19,
-  SHARED: 1 << 20,
-  RELATIME: 1 << 21,
-  I_VERSION: 1 << 23,
-  STRICTATIME: 1 << 24,
-  LAZYTIME: 1 << 25,
-} as const;
-
-/** Options that set (first) or clear (second) flags of mount(2): mount(8), linux/mount.h. */
-const flags = table<readonly [number, number]>({
-  ro: [MS.RDONLY, 0],
-  rw: [0, MS.RDONLY],
-  nosuid: [MS.NOSUID, 0],
-  suid: [0, MS.NOSUID],
-  nodev: [MS.NODEV, 0],
-  dev: [0, MS.NODEV],
-  noexec: [MS.NOEXEC, 0],
-  exec: [0, MS.NOEXEC],
-  sync: [MS.SYNCHRONOUS, 0],
-  async: [0, MS.SYNCHRONOUS],
-  remount: [MS.REMOUNT, 0],
-  mand: [MS.MANDLOCK, 0],
-  nomand: [0, MS.MANDLOCK],
-  dirsync: [MS.DIRSYNC, 0],
-  nosymfollow: [MS.NOSYMFOLLOW, 0],
-  noatime: [MS.NOATIME, 0],
-  atime: [0, MS.NOATIME],
-  nodiratime: [MS.NODIRATIME, 0],
-  diratime: [0, MS.NODIRATIME],
-  bind: [MS.BIND, 0],
-  rbind: [MS.BIND | MS.REC, 0],
-  relatime: [MS.RELATIME, 0],
-  norelatime: [0, MS.RELATIME],
-  iversion: [MS.I_VERSION, 0],
-  noiversion: [0, MS.I_VERSION],
-  strictatime: [MS.STRICTATIME, 0],
-  nostrictatime: [0, MS.STRICTATIME],
-  lazytime: [MS.LAZYTIME, 0],
-  nolazytime: [0, MS.LAZYTIME],
-});
-const propagation = table<number>({
-  shared: MS.SHARED,
-  slave: MS.SLAVE,
-  private: MS.PRIVATE,
-  unbindable: MS.UNBINDABLE,
-  rshared: MS.SHARED | MS.REC,
-  rslave: MS.SLAVE | MS.REC,
-  rprivate: MS.PRIVATE | MS.REC,
-  runbindable: MS.UNBINDABLE | MS.REC,
-});
-/** Options of enroot and of mount(8) that say something about the entry and not to the kernel. */
-const ours = table<number>({
-  'x-create=dir': mountOptions.createDir,
-  'x-create=file': mountOptions.createFile,
-  'x-create=auto': mountOptions.createAuto,
-  nofail: mountOptions.nofail,
-  silent: mountOptions.silent,
-  'x-move': mountOptions.move,
-  'x-detach': mountOptions.detach,
-  loud: 0,
-  auto: 0,
-  noauto: 0,
-  defaults: 0,
-  group: 0,
-  nogroup: 0,
-  owner: 0,
-  noowner: 0,
-  user: 0,
-  nouser: 0,
-  users: 0,
-  nousers: 0,
-  _netdev: 0,
-});
-
-function table<T>(rows: Readonly<Record<string, T>>): ReadonlyMap<string, T> {
-  return new Map(Object.entries(rows));
-}
 
 /** Reads fstab text; what: names it in errors. */
 export function parseFstab(text: Bytes, what: string): FstabEntry[] {
@@ -150,7 +57,7 @@ function guessEntry(fields: readonly Bytes[], where: string): FstabEntry {
   let list = options.split(',').filter((option) => option !== '');
   if (type === '' && list.length === 0) list = ['rbind', 'x-create=auto'];
   // `SRC:DST:ro` can only mean a bind mount: without one mount(2) would refuse it.
-  if (type === '' && source !== 'none' && !list.some((option) => propagation.has(option) || doesMount(option))) {
+  if (type === '' && source !== 'none' && !list.some((option) => meaningOf(option)?.spread || doesMount(option))) {
     list = ['rbind', 'x-create=auto', ...list];
   }
   const passText = pass === '' || pass === '0' ? freq : pass;
@@ -159,7 +66,7 @@ function guessEntry(fields: readonly Bytes[], where: string): FstabEntry {
 }
 
 function isOptions(field: Bytes): boolean {
-  return field.includes(',') || flags.has(field) || propagation.has(field) || ours.has(field);
+  return field.includes(',') || meaningOf(field) !== undefined;
 }
 
 function doesMount(option: Bytes): boolean {
@@ -178,11 +85,14 @@ export function toMountOp(entry: FstabEntry, cwd: Bytes): Extract<Op, { op: 'mou
   let options = 0;
   const data: Bytes[] = [];
   for (const option of entry.options) {
-    const flag = flags.get(option);
-    if (flag !== undefined) msFlags = (msFlags & ~flag[1]) | flag[0];
-    else if (propagation.has(option)) spread |= propagation.get(option) ?? 0;
-    else if (ours.has(option)) options |= ours.get(option) ?? 0;
-    else if (!option.startsWith('x-')) data.push(option);
+    const meaning = meaningOf(option);
+    if (meaning === undefined) {
+      if (!option.startsWith('x-')) data.push(option);
+      continue;
+    }
+    msFlags = (msFlags & ~meaning.clear) | meaning.set;
+    spread |= meaning.spread;
+    options |= meaning.ours;
   }
   const source = sourcePath(entry, cwd);
   const inside = source.startsWith(rootMark);
