@@ -66,6 +66,10 @@ What one user starts from the same file in one job (the cgroup of a job step, of
 server and one page cache, as long as options and host files give the root the same look; a later start takes a fraction of the first one's time.
 Any of the processes may be killed. Another job shares nothing with them. \`--no-share\` starts alone, \`--subuid\` always does.
 
+## Who the command is
+
+\`--root\`, \`--user\`, \`--subuid\`, the image's USER, and the options for namespaces: [identity](../identity.md).
+
 ## The target directory
 
 \`--keep\` and \`--extract\` unpack into \`--target\`, else into the directory chosen by \`bundler make --target\`, else into
@@ -94,6 +98,8 @@ keeps a whole copy instead.
 |---|---|
 | \`ENROOT_ROOTFS_WRITABLE\` | as \`--rw\`, unless it is \`n\`, \`no\`, \`f\`, \`false\` or empty |
 | \`ENROOT_REMAP_ROOT\` | as \`--root\`, in the same way |
+| \`ENROOT_UNSHARE_PID\`, \`_NET\`, \`_IPC\`, \`_UTS\` | as \`--pid\`, \`--net\`, \`--ipc\`, \`--uts\`, in the same way |
+| \`BUNDLER_SUBUID\` | as \`--subuid\`, in the same way |
 | \`ENROOT_LOGIN_SHELL\` | scripts and commands are started by a login shell of the image, which reads its /etc/profile; off by default, since many profiles set PATH anew |
 | \`ENROOT_SYSCONF_PATH\`, \`ENROOT_CONFIG_PATH\` | with \`--host-config\`: the directories instead of /etc/enroot and ~/.config/enroot |
 | \`BUNDLER_CACHE_DIR\` | the one directory for the runtime and for unpacked images |
