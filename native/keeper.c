@@ -284,6 +284,7 @@ _Noreturn static void live(const struct keeper *keeper, int server)
 	watch(&state, WATCH_LISTENER, keeper->listener);
 	keep(&state);
 	meeting_sweep(keeper->dir);
+	meeting_tidy(keeper->dir);
 	_exit(0);
 }
 

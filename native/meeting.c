@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -131,4 +132,21 @@ void meeting_sweep(int dir)
 		}
 	}
 	closedir(list);
+}
+
+// By its parent's descriptor: where we are, something else may be mounted on the way to it.
+void meeting_tidy(int dir)
+{
+	char link[32], path[PATH_MAX], *name;
+	OWN_FD parent = openat(dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ssize_t size;
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", dir);
+	size = readlink(link, path, sizeof path - 1);
+	if (parent < 0 || size <= 0)
+		return;
+	path[size] = 0;
+	name = strrchr(path, '/');
+	if (name)
+		unlinkat(parent, name + 1, AT_REMOVEDIR);
 }

@@ -24,3 +24,6 @@ void meeting_unlock(int dir);
 
 // Removes the sockets of this host that nobody listens to any more. For it an O_PATH descriptor will do.
 void meeting_sweep(int dir);
+
+// Removes the directory when nothing of anybody is in it any more, such as after --clear-cache.
+void meeting_tidy(int dir);

@@ -292,4 +292,16 @@ describe('the directory where they meet', () => {
     await run([file, '--clear-cache'], { user });
     expect(existsSync(path.join(user.home, '.cache/bundler'))).toBe(false);
   });
+
+  e2e('is gone in the end, when --clear-cache found a keeper in it', async () => {
+    const user = freshUser();
+    const file = makeBundle('busybox');
+    const running = start([file, 'sh', '-c', 'echo up; read line'], { user });
+    await running.see(/up\n/);
+    await run([file, '--clear-cache'], { user });
+    expect(sockets(user)).toHaveLength(1);
+    await running.end('\n');
+    await untilAllEnded(user);
+    expect(existsSync(path.join(user.home, '.cache/bundler'))).toBe(false);
+  });
 });
