@@ -96,19 +96,7 @@ _Noreturn static void become_hook(const struct rootfs *rootfs, const struct plan
 	fault_die(&why, status);
 }
 
-// Waits for the end of a child, whatever the caller's SIGCHLD says. Its wait status, or -1.
-static int reap(pid_t pid)
-{
-	int status;
-	pid_t got;
-
-	do
-		got = waitpid(pid, &status, __WALL);
-	while (got < 0 && errno == EINTR);
-	return got == pid ? status : -1;
-}
-
-int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, struct fault *why)
+int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, const struct hook_wait *waiter, struct fault *why)
 {
 	const char *name = op->field[0].data;
 	struct sigaction plain = {.sa_handler = SIG_DFL}, chld;
@@ -126,7 +114,7 @@ int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask
 	pid = (pid_t)syscall(SYS_clone, 0L, 0L, 0L, 0L, 0L);
 	if (pid == 0)
 		become_hook(rootfs, op, output, umask, parent, &chld);
-	status = pid < 0 ? -1 : reap(pid);
+	status = pid < 0 ? -1 : waiter->wait(waiter->arg, pid);
 	if (pid < 0)
 		fault(why, errno, "start the hook %s", name);
 	else if (status < 0)

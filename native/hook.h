@@ -6,8 +6,11 @@
 #include "plan.h"
 #include "rootfs.h"
 
+// Who waits for the end of a hook: gives its wait status, or -1 with errno.
+struct hook_wait { int (*wait)(void *arg, pid_t pid); void *arg; };
+
 // Obeys a `hook` operation and waits for its end. umask: the user's. 0, or -1 with the name and the status of one that failed.
-int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, struct fault *why);
+int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, const struct hook_wait *waiter, struct fault *why);
 
 // Removes what `stage` wrote and hooks left on the staging file system.
 void hook_forget(const struct rootfs *rootfs);

@@ -99,10 +99,11 @@ struct buffer;
 
 // Who gave the plan. finish: what is to be done in the last moment before the process becomes the command, because it could not be waited for earlier
 // without losing time. resume: sends these facts and gets the rest of the plan, which stays valid; 1: there is none but an exit status, in *status,
-// and what there was to print is printed; -1: why. disown: a child has forked off that goes on with the plan, and it is called there; may be NULL.
+// and what there was to print is printed; -1: why. consult: asks in between and gets a plan that points into *reply; 1: it was refused, and told. disown: a child has forked off that goes on with the plan, and it is called there; may be NULL.
 struct plan_end {
 	void (*finish)(void *arg);
 	int (*resume)(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why);
+	int (*consult)(void *arg, struct buffer *facts, struct plan *plan, struct buffer *reply, struct fault *why);
 	void (*disown)(void *arg);
 	void *arg;
 };

@@ -38,6 +38,7 @@ struct run {
 	int cwd;
 	int line;                           // to the supervisor; -1: none
 	char **env;
+	int mount_requests, mount_replies;  // pipes by which hooks ask for mounts; -1: not made yet
 	struct plan rest;                   // what followed a `resume`
 };
 
@@ -53,6 +54,12 @@ int run_layer(struct run *run, const struct plan_op *op, struct fault *why);
 int run_open_sources(struct run *run, struct fault *why);
 int run_mount_root(struct run *run, const struct plan_op *op, struct fault *why);
 int run_overlay(struct run *run, struct fault *why);
+// One mount, whose source is open; one that may fail is told and passed over.
+int run_mount(struct run *run, struct mount_request *request, struct fault *why);
+// Runs a hook, and mounts meanwhile what it asks for (docs/plan.md, Hooks).
+int run_hook(struct run *run, const struct plan_op *op, struct fault *why);
+// Adds a staged file as the fact file.PATH; nothing where there is none.
+int run_tell_file(const struct rootfs *rootfs, const char *path, struct buffer *facts, struct fault *why);
 // Goes on with the rest of the plan, which becomes run->plan. 1: there is no rest, but an exit status.
 // Forks; both return in the child that goes on with the plan (supervise.h).
 int run_supervised(struct run *run, const struct plan_op *op, struct fault *why);

@@ -37,9 +37,8 @@ static bool is_last_unshare(const struct run *run, size_t index)
 	return true;
 }
 
-static int obey_mount(struct run *run, size_t index, struct fault *why)
+int run_mount(struct run *run, struct mount_request *request, struct fault *why)
 {
-	struct mount_request *request = &run->mounts[index];
 	int status = mount_obey(request, run->rootfs.fd, why);
 
 	close_fd(&request->source_fd);
@@ -179,7 +178,7 @@ static int obey(struct run *run, size_t index, struct fault *why)
 	case OP_OVERLAY:
 		return require_root(run, op, why) < 0 ? -1 : run_overlay(run, why);
 	case OP_MOUNT:
-		return require_root(run, op, why) < 0 ? -1 : obey_mount(run, index, why);
+		return require_root(run, op, why) < 0 ? -1 : run_mount(run, &run->mounts[index], why);
 	case OP_MKDIR:
 		return require_root(run, op, why) < 0 ? -1 : entry_mkdir(run->rootfs.fd, field[0].data, (mode_t)field[1].number, why);
 	case OP_FILE:
@@ -226,7 +225,7 @@ static int obey(struct run *run, size_t index, struct fault *why)
 		return require_root(run, op, why) < 0 ? -1
 			: entry_file(run->rootfs.staging, field[0].data, (mode_t)field[1].number, field[2].data, field[2].size, why);
 	case OP_HOOK:
-		return require_root(run, op, why) < 0 ? -1 : hook_run(&run->rootfs, op, run->umask, why);
+		return require_root(run, op, why) < 0 ? -1 : run_hook(run, op, why);
 	case OP_RESUME:
 		return 0;
 	case OP_SECCOMP:
@@ -274,7 +273,7 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	struct fault why = {.error = 0};
 	struct run run = {
 		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .share = SHARE_NONE, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
-		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1, .env = no_env,
+		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1, .mount_requests = -1, .mount_replies = -1, .env = no_env,
 	};
 
 	run.entry = calloc(plan->count + 1, sizeof *run.entry);

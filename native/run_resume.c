@@ -13,7 +13,7 @@
 enum { MAX_FILE = 16 << 20 };
 
 // A staged file as the fact file.PATH; nothing where a hook has removed it.
-static int add_file(const struct rootfs *rootfs, const char *path, struct buffer *facts, struct fault *why)
+int run_tell_file(const struct rootfs *rootfs, const char *path, struct buffer *facts, struct fault *why)
 {
 	OWN_FD found = path_resolve(rootfs->staging, path, 0);
 	OWN_FD file = -1;
@@ -46,7 +46,7 @@ int run_resume(struct run *run, const struct plan_op *op, int *status, struct fa
 	if (run->rootfs.staging < 0 || !run->end || !run->end->resume || run->rest.op)
 		return fault(why, 0, "obey the launch plan: resume where it cannot be");
 	for (size_t i = 0; i < op->field[0].count; i++) {
-		if (add_file(&run->rootfs, op->field[0].list[i], &facts, why) < 0)
+		if (run_tell_file(&run->rootfs, op->field[0].list[i], &facts, why) < 0)
 			return -1;
 	}
 	ended = run->end->resume(run->end->arg, &facts, &run->rest, status, why);

@@ -9,6 +9,7 @@ import { givenEnvironment } from './environment.ts';
 import { absolutePath } from './expand.ts';
 import { Failure } from './failure.ts';
 import { commonLibrary } from './hook-library.ts';
+import { mountCommand } from './hook-mounts.ts';
 import { callersPath } from './host.ts';
 import type { LaunchInput, Resumed } from './launch-input.ts';
 import type { Options } from './options.ts';
@@ -19,6 +20,7 @@ const enrootVersion = '4.1.2';
 const environFile = 'run/environment';
 const mountsFile = 'run/fstab';
 const libraryPath = 'run/lib';
+const programPath = 'run/bin';
 const stagedConfiguration = { system: 'run/etc/system', user: 'run/etc/user' } as const;
 
 /** What prepares the hooks, runs them, and asks for the rest of the plan. added: `K=V` of the built-in hooks, which ran before. */
@@ -39,6 +41,7 @@ export function planHostHooks(input: LaunchInput, added: readonly Bytes[]): Op[]
     ),
     stage(mountsFile, ''),
     stage(`${libraryPath}/common.sh`, commonLibrary, 0o644),
+    stage(`${programPath}/enroot-mount`, mountCommand, 0o700),
   ];
   const hook = (name: Bytes, argv: readonly Bytes[], paths: readonly Bytes[] = []): Op => ({
     op: 'hook',
@@ -98,7 +101,7 @@ export function readResumed(facts: readonly Fact[], options: Options): Resumed {
 /** The caller's environment with the settings, as enroot exports them: one that is off is not set. */
 function hookEnvironment({ request, settings }: LaunchInput): Bytes[] {
   const vars = { ...settings.configured, ...request.env, ...settings.overrides, ENROOT_VERSION: enrootVersion };
-  const own = ['BUNDLER_DRIVER', 'BUNDLER_SANDBOX', 'BUNDLER_TRACE_PLAN'];
+  const own = ['PATH', 'BUNDLER_DRIVER', 'BUNDLER_SANDBOX', 'BUNDLER_TRACE_PLAN'];
   const flags = {
     ENROOT_PID: String(request.pid),
     ...(settings.root ? { ENROOT_REMAP_ROOT: 'y' } : {}),
@@ -117,6 +120,7 @@ function hookPaths({ options, request }: LaunchInput): Bytes[] {
     `ENROOT_ENVIRON=${environFile}`,
     `ENROOT_MOUNTS=${mountsFile}`,
     'ENROOT_RUNTIME_PATH=run',
+    `PATH=${programPath}:${request.env.PATH ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'}`,
     // With --host-config the hooks are the host's own and look for their neighbours there.
     ...(options.hostConfig
       ? []

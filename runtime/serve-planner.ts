@@ -11,6 +11,7 @@ import { type Configuration, embeddedConfiguration, merge } from './configuratio
 import { absolutePath } from './expand.ts';
 import { Failure, ownFailureStatus, UsageFailure } from './failure.ts';
 import { usageLine, writeHelp } from './help.ts';
+import { answerMountRequest, isMountRequest } from './hook-mounts.ts';
 import { describe, lookAtSources, readHost, readOptionFile } from './host.ts';
 import { readResumed } from './host-hooks.ts';
 import { describeBundle, writeInfo } from './info.ts';
@@ -37,7 +38,11 @@ export async function servePlanner(input: number, output: number): Promise<void>
     };
     const resume = (plan: Reply) => {
       writeReply(output, plan);
-      return readFacts(input);
+      for (;;) {
+        const facts = readFacts(input);
+        if (!isMountRequest(facts)) return facts;
+        writeReply(output, answerMountRequest(facts));
+      }
     };
     reply = await answer({ request, program, readProbes: () => readFacts(input), ask, resume }, manifest);
   } catch (error) {

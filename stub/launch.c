@@ -88,6 +88,21 @@ static void reap_planner(void *planner)
 	planner_end(planner);
 }
 
+// What a hook asks for while it runs.
+static int consult_planner(void *arg, struct buffer *facts, struct plan *plan, struct buffer *reply, struct fault *why)
+{
+	struct planner *planner = arg;
+	send_facts(planner->request, facts);
+	if (read_reply(planner, reply, why))
+		return -1;
+	int kind = reply->size ? reply->data[0] : 0;
+	if (kind == REPLY_TEXT)
+		return print_text(reply->data + 1, reply->size - 1, why) < 0 ? -1 : 1;
+	if (kind != REPLY_PLAN)
+		return fault(why, 0, "the planner's reply is of the unknown kind %d", kind);
+	return plan_decode(plan, reply->data + 1, reply->size - 1, why);
+}
+
 // The planner waited for what the hooks say, and answers with the rest.
 static int resume_planner(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why)
 {
@@ -119,7 +134,7 @@ static int resume_planner(void *arg, struct buffer *facts, struct plan *rest, in
 static int obey(const struct bundle *bundle, struct planner *planner, const struct buffer *reply, struct fault *why)
 {
 	struct plan plan;
-	struct plan_end end = { reap_planner, resume_planner, disown_planner, planner };
+	struct plan_end end = { reap_planner, resume_planner, consult_planner, disown_planner, planner };
 	int kind = reply->size ? reply->data[0] : 0;
 	if (kind == REPLY_TEXT) {
 		planner_dismiss(planner);

@@ -115,6 +115,33 @@ describe('configuration of a bundle', () => {
     expect(killed.stderr).toBe('bundler: the hook 10-bad.sh was killed by signal 9 (Killed)\n');
   });
 
+  e2e('brings enroot-mount with it: what hooks mount is there at once', async () => {
+    const text = [
+      '#!/bin/sh',
+      'set -eu',
+      'enroot-mount --root "$ENROOT_ROOTFS" - << EOF',
+      'tmpfs /mnt/first tmpfs x-create=dir,size=64k',
+      '/nonexistent /mnt/second none x-create=dir,bind,nofail,silent',
+      'tmpfs /mnt/early tmpfs x-create=dir 0 -1',
+      'EOF',
+      'echo "there" > "$ENROOT_ROOTFS/mnt/first/file"',
+      'echo "tmpfs $ENROOT_ROOTFS/mnt/third tmpfs x-create=dir" > "$ENROOT_RUNTIME_PATH/mine"',
+      'enroot-mount "$ENROOT_RUNTIME_PATH/mine"',
+      'if enroot-mount - << EOF',
+      'tmpfs /etc tmpfs',
+      'EOF',
+      'then exit 9; fi',
+      'if echo "/nonexistent /mnt/x none x-create=dir,bind" | enroot-mount --root "$ENROOT_ROOTFS" -; then exit 8; fi',
+    ];
+    const file = makeConfigured({ 'hooks.d/10-mount.sh': `${text.join('\n')}\n` });
+    const script = 'cat /mnt/first/file; grep -c -e " /mnt/third " /proc/self/mountinfo; ls /mnt';
+    for (const options of [[], ['--pid', '--init'], ['--root']]) {
+      const ran = await run([file, ...options, 'sh', '-c', script]);
+      expect(ran, options.join(' ')).toMatchObject({ status: 0, stdout: 'there\n1\nfirst\nthird\n' });
+      expect(ran.stderr).toMatch(/^enroot-mount: cannot mount on \/etc: .*\nbundler: open \/nonexistent, .*\n$/);
+    }
+  });
+
   e2e('names a hook that this host cannot run', async () => {
     const ran = await runBare([makeConfigured({ 'hooks.d/10-bash.sh': '#!/usr/bin/env bash\n' }), 'true']);
     expect(ran.status).toBe(125);
