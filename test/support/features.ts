@@ -20,6 +20,7 @@ export type Feature =
   | 'bash'
   | 'cgroup'
   | 'extrausers'
+  | 'slurm'
   | 'dpkg';
 
 function hasCommand(name: string): boolean {
@@ -57,6 +58,10 @@ const reasons: Record<Feature, () => string | undefined> = {
   strace: () => (hasCommand('strace') ? undefined : 'strace is missing: apt-get install strace'),
   cgroup: () => whyNoCgroups(),
   dpkg: () => (hasCommand('dpkg-deb') && hasCommand('useradd') ? undefined : 'dpkg is missing: this is not a Debian'),
+  slurm: () =>
+    ['/usr/sbin/slurmctld', '/usr/sbin/slurmd', '/usr/sbin/munged'].every((file) => existsSync(file))
+      ? undefined
+      : 'slurm is missing: apt-get install slurmctld slurmd slurm-client munge',
   extrausers: () =>
     existsSync('/usr/lib/libnss_extrausers.so.2')
       ? undefined
