@@ -131,8 +131,10 @@ async function launch(
   const late = { ...input, resumed };
   // The mounts that hooks ask for come from paths that were not looked at yet.
   const kinds = lookAtSources(observer, late);
-  const rest = planLaunch({ ...late, host: { ...input.host, kinds } });
+  const complete = { ...late, host: { ...input.host, kinds } };
+  const rest = planLaunch(complete);
   if ('ask' in rest) throw new Error('the rest of a plan asks questions');
+  if (trace) writeTrace(`${trace}.rest`, request, writeLaunch(complete, rest.plan, observer));
   return { kind: 'plan', plan: rest.plan };
 }
 

@@ -110,7 +110,7 @@ keeps a whole copy instead.
 | \`BUNDLER_SANDBOX\` | \`userns\`, \`root\`, \`chroot\` or \`proot\`: the container is put together in this way or not at all (docs/sandbox.md) |
 | \`ENROOT_MOUNT_HOME\`, \`ENROOT_RESTRICT_DEV\` | the hooks home and devices: [hooks](../hooks.md) |
 | \`BUNDLER_HOOKS\` | built-in hooks to turn on or off: [hooks](../hooks.md) |
-| \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it |
+| \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it; with hooks of the host what follows them goes to a second one, FILE\`.rest\` |
 | \`NO_COLOR\` | no colours in \`--verify\` |
 
 ## Exit status

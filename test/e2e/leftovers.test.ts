@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
 import { e2e } from '../support/features.ts';
 import { type Running, run, start, startBare } from '../support/run.ts';
 import { freshUser, makeDir, type User } from '../support/session.ts';
-import { listFiles, listMounts, listProcesses, untilAllEnded } from '../support/snapshot.ts';
+import { listFiles, listMounts, listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
 
 /** The one directory that may stay: the cache that --info names. Asked for first: every start sweeps what others left. */
 async function cacheDirectory(file: string, user: User): Promise<string> {
@@ -223,5 +224,30 @@ describe('the file server', () => {
     const ran = await startBare([makeBundle('busybox'), 'true'], { user }).end();
     expect(ran.status, ran.stderr).toBe(0);
     await untilAllEnded(user);
+  });
+
+  e2e('after hooks of the host, one that fails, and kill -9 while one runs', async () => {
+    const user = freshUser();
+    const file = makeBundle('busybox');
+    const mounts = listMounts(user.home);
+    const cache = await cacheDirectory(file, user);
+    const dir = makeDir(user, 'hook');
+    const conf = path.join(dir, 'hook.conf');
+    const startWith = (text: string) => {
+      writeFileSync(conf, text);
+      return start([file, '--conf', conf, 'true'], { user });
+    };
+    expect((await startWith('hooks() { echo x > "$ENROOT_ROOTFS/x"; }\n').end()).status).toBe(0);
+    expect((await startWith('hooks() { exit 3; }\n').end()).status).toBe(125);
+    const running = startWith(`hooks() { mkfifo "${dir}/never"; echo waiting >&2; read -r line < "${dir}/never"; }\n`);
+    await until(
+      () => running.complaints.includes('waiting'),
+      () => running.complaints,
+    );
+    process.kill(running.pid, 'SIGKILL');
+    expect((await running.end()).status).toBe(137);
+    await untilAllEnded(user);
+    rmSync(dir, { recursive: true });
+    await expectNothingLeft(cache, user, mounts);
   });
 });

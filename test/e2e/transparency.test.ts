@@ -49,6 +49,7 @@ describe('a command started by the bundle sees what a plainly started one sees',
     ['', []],
     [' with --rw', ['--rw']],
     [' unpacked', []],
+    [' after a hook of the host', ['--conf']],
   ] as const) {
     e2e(`descriptors 0 to 300, locks, limits, umask, nice, affinity, signals${how}`, async () => {
       const dir = makeDir(ordinaryUser(), 'stage');
@@ -56,7 +57,10 @@ describe('a command started by the bundle sees what a plainly started one sees',
       const env: Record<string, string> = how === ' unpacked' ? { BUNDLER_DRIVER: 'extract' } : {};
       const bundle = makeBundle('no-rc', '--entrypoint', '/bin/peek');
       const expected = read(await run([...stage, plain()]));
-      const actual = read(await run([...stage, bundle, ...args], { env }));
+      const conf = path.join(makeDir(ordinaryUser(), 'hook'), 'hook.conf');
+      writeFileSync(conf, 'hooks() { umask 0; true | true; trap "" TERM; ulimit -n 64; }\n');
+      const options = args[0] === '--conf' ? ['--conf', conf] : args;
+      const actual = read(await run([...stage, bundle, ...options], { env }));
       expect(pick(actual)).toEqual(pick(expected));
       const fds = Object.keys(expected.descriptors);
       expect(fds.length).toBeGreaterThan(300);
