@@ -10,6 +10,8 @@ import type { BuiltInHook } from './hook.ts';
 /** The account database a container sees, as enroot's shadow hook makes it, without pwck, grpck or awk. */
 export interface Shadow {
   readonly account: Account;
+  /** The caller is shown as root, whatever option says so; real root that stays itself is not. */
+  readonly asRoot: boolean;
   /** The caller's home directory on the host. */
   readonly hostHome: Bytes;
   readonly shown: readonly Shown[];
@@ -78,6 +80,7 @@ export function planShadow(input: LaunchInput): Shadow | { readonly ask: readonl
       shell: /(^|\/)(false|nologin)$/.test(ownShell) ? shell : ownShell,
       loginName: user.name,
     },
+    asRoot: isRoot,
     hostHome: caller.home,
     shown: [...shown, ...planMailbox(manifest.rootfs, isRoot ? '' : user.name)],
     ...planHome(manifest.rootfs, home),

@@ -23,6 +23,7 @@ describe('ENROOT_MOUNT_HOME', () => {
 
   test('mounts it at /root with --root', () => {
     expect(homeMount({ env: on, args: ['--root'] })).toEqual([{ source: '/home/ann', target: '/root', ...flags }]);
+    expect(homeMount({ env: on, args: ['--user', 'root'] })).toMatchObject([{ target: '/root' }]);
     expect(environmentOf({ env: on, args: ['--root'] })).toMatchObject({ HOME: '/root', USER: 'root' });
   });
 

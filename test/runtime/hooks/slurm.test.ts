@@ -164,6 +164,7 @@ describe('apt under --root', () => {
   test('stays root in images of the Debian family', () => {
     const shown = (change: object) => JSON.stringify(planOf(change)).includes('/etc/apt/apt.conf.d/enroot');
     expect(shown({ args: ['--root'] })).toBe(true);
+    expect(shown({ args: ['--user', '0'] })).toBe(true);
     expect(shown({})).toBe(false);
     expect(shown({ args: ['--root'], rootfs: { debian: false } })).toBe(false);
   });
