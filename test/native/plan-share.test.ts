@@ -76,6 +76,19 @@ describe('the operation share', () => {
     await expectGone(meeting);
   });
 
+  needing('never fails who comes just as the last member ends', async () => {
+    const meeting = makeMeeting();
+    const plan = writePlan(meeting.plan('cat', '/etc/hosts'));
+    // Short commands, so that keepers end all the time.
+    const script = 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "$0" "$1" || exit 1; done';
+    const loops = Array.from({ length: 6 }, () =>
+      start(['sh', '-c', script, planRun(), plan], { user: meeting.user }).end(),
+    );
+    for (const ran of await Promise.all(loops))
+      expect(ran).toMatchObject({ status: 0, stdout: '127.0.0.1 image\n'.repeat(20), stderr: '' });
+    await expectGone(meeting);
+  });
+
   needing('serves real root, too, which needs no user namespace', async () => {
     const root = { uid: 0, home: '/' };
     const dir = makeDir(root, 'meeting');
