@@ -51,12 +51,31 @@ describe('the runtime section', () => {
   });
 
   test('carries every library that a file in it needs', () => {
-    const carried = new Set(readdirSync(path.join(runtime, 'lib')));
-    const files = [path.join(runtime, 'runtime'), ...[...carried].map((name) => path.join(runtime, 'lib', name))];
+    const below = (dir: string): string[] => readdirSync(path.join(runtime, dir)).map((name) => path.join(dir, name));
+    const libraries = [...below('lib'), ...below('proot/lib')];
+    const carried = new Set(libraries.map((name) => path.basename(name)));
+    const files = ['runtime', 'proot/proot', ...libraries].map((name) => path.join(runtime, name));
     const needed = files.flatMap((file) => readNeeded(file).map((name) => ({ file, name })));
     expect(needed.length).toBeGreaterThan(5);
     for (const { file, name } of needed) {
       if (!name.startsWith('ld-linux')) expect(carried, `${path.basename(file)} needs ${name}`).toContain(name);
+    }
+  });
+
+  test('keeps proot apart: nothing outside of its directory needs what is in it, and its loaders are whole programs', () => {
+    const own = new Set(readdirSync(path.join(runtime, 'proot/lib')));
+    const others = [
+      path.join(runtime, 'runtime'),
+      ...readdirSync(path.join(runtime, 'lib')).map((name) => path.join(runtime, 'lib', name)),
+    ];
+    expect(others.flatMap(readNeeded).filter((name) => own.has(name))).toEqual([]);
+    for (const [name, kind] of [
+      ['loader', 'ELF64'],
+      ['loader32', 'ELF32'],
+    ] as const) {
+      const header = execFileSync('readelf', ['-hlSW', path.join(runtime, 'proot', name)], { encoding: 'utf8' });
+      expect(header).toContain(kind);
+      expect(header).not.toContain('INTERP');
     }
   });
 
@@ -135,6 +154,8 @@ describe('the runtime section', () => {
       'GNU LESSER GENERAL PUBLIC LICENSE',
       'GCC RUNTIME LIBRARY EXCEPTION',
       'Zstandard',
+      'PRoot',
+      'talloc',
       'V8',
       'npm: zod',
     ])

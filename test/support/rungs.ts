@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { compileProgram } from './programs.ts';
 import { type BareOptions, Running, startBare } from './run.ts';
-import { sanitizerEnv } from './sanitize.ts';
+import { bareFlags, sanitizerEnv } from './sanitize.ts';
 import { freshUser, makeDir, type User } from './session.ts';
 
 /** What docker's default profile leaves: root without CAP_SYS_ADMIN, no namespaces, no mounts, no /dev/fuse, parts of /proc covered. */
@@ -53,7 +53,7 @@ export function startOn(host: RungHost, argv: readonly string[], options: BareOp
 export function startOnTerminalOf(host: RungHost, file: string, rest: readonly string[]): Running {
   const user = userOf(host);
   const bare = [compileProgram('bare-host'), '--uid', String(user.uid), ...host.flags];
-  const shown = ['--bind', `${user.home}=/home/user`, '--file', `${file}=/x.run`];
+  const shown = ['--bind', `${user.home}=/home/user`, '--file', `${file}=/x.run`, ...bareFlags(file)];
   const env = { PATH: '/bin', HOME: '/home/user', TERM: 'xterm', ...sanitizerEnv('bare host'), ...host.env };
   return new Running([compileProgram('pty-run'), ...bare, ...shown, '--', '/x.run', '-q', ...rest], { cwd: '/', env });
 }
