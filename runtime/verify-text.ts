@@ -79,7 +79,12 @@ function describeUses({ driver, place, sandbox, degraded, runtime, rw }: Uses): 
   };
   const froms: Record<string, string> = { warm: 'found unpacked', unpacked: 'unpacked just now' };
   const room = rw === null ? '' : gigabytes(rw.sizeBytes);
-  const places = rw && { memory: 'memory', disk: `a directory below ${rw.place}`, copy: 'the unpacked image' };
+  const places = rw && {
+    memory: 'memory',
+    disk: `a directory below ${rw.place}`,
+    directory: rw.place,
+    copy: 'the unpacked image',
+  };
   const written = rw === null ? 'is not possible' : `writes to ${places?.[rw.in]}: room for ${room}`;
   return [
     `image: ${drivers[driver]}`,

@@ -67,8 +67,12 @@ export interface Uses {
   readonly sandbox: Rung;
   readonly degraded: Bytes;
   readonly runtime: { readonly from: string; readonly dir: Bytes };
-  /** Where --rw writes to: `memory`, `disk`, or `copy`, the unpacked image itself; sizeBytes is the room there. Null: not at all. */
-  readonly rw: { readonly in: 'memory' | 'disk' | 'copy'; readonly place: Bytes; readonly sizeBytes: number } | null;
+  /** Where --rw writes to: `memory`, `disk`, the `directory` of --overlay, or `copy`, the unpacked image itself; and the room there. Null: not at all. */
+  readonly rw: {
+    readonly in: 'memory' | 'disk' | 'directory' | 'copy';
+    readonly place: Bytes;
+    readonly sizeBytes: number;
+  } | null;
 }
 
 /** Of a tool, which has no image: what a start needs whatever the image. */
@@ -100,6 +104,9 @@ export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { 
   if ('ask' in chosen) return chosen;
   const written = attempt({ ...input, settings: { ...input.settings, rw: true } });
   if ('ask' in written) return written;
+  const where = 'payload' in written ? writtenDirectory(written.payload) : '';
+  const room = `dir 0 ${where}`;
+  if (where !== '' && host.answers[room] === undefined) return { ask: [room] };
   const config = readKernelConfig(observer, request.kernel);
   const profile = profileOf(request);
   const cured = (cause: Cause | null) =>
@@ -254,6 +261,13 @@ function describeUses(
   };
 }
 
+/** A directory that the user named and that is written to: that of --overlay, or the target of --keep. '' without one. */
+function writtenDirectory(payload: Payload): Bytes {
+  if (payload.driver === 'kernel') return '';
+  if (payload.layer?.in === 'directory') return payload.layer.dir;
+  return payload.driver === 'extract' ? payload.target : '';
+}
+
 function describeWritten(
   input: LaunchInput,
   payload: Payload,
@@ -262,11 +276,15 @@ function describeWritten(
 ): Uses['rw'] {
   const { settings, host } = input;
   const layer = payload.driver === 'kernel' ? null : payload.layer;
+  const named = writtenDirectory(payload);
+  if (named !== '') {
+    const [{ freeBytes } = { freeBytes: 0 }] = readPlaces(host.answers[`dir 0 ${named}`] ?? '');
+    return { in: layer === null ? 'copy' : 'directory', place: named, sizeBytes: freeBytes };
+  }
   if (layer !== null && layer.in === 'disk') return { in: 'disk', place: layer.place, sizeBytes: layer.freeBytes };
   if (payload.driver === 'extract') {
     const { freeBytes } = places.find(({ path }) => path === payload.place) ?? { freeBytes: host.memoryAvailableBytes };
-    const place = payload.target || payload.place;
-    return { in: 'copy', place, sizeBytes: Math.max(0, freeBytes - neededBytes(imageOf(input))) };
+    return { in: 'copy', place: payload.place, sizeBytes: Math.max(0, freeBytes - neededBytes(imageOf(input))) };
   }
   // tmpfs(5): half of the physical memory, unless another size is given.
   const [, kib = '0'] = /^MemTotal:\s+(\d+) kB$/m.exec(observer.readFile('/proc/meminfo') ?? '') ?? [];

@@ -44,7 +44,7 @@ describe('bundler doctor', () => {
   });
 
   e2e('names a denial and its cure on a bare host, where bundles run in another way', async () => {
-    const ran = await runBare([bundler, 'doctor', '--json'], { flags: ['--deny', 'userns'], home: 'fresh' });
+    const ran = await runBare([bundler, 'doctor', '--json'], { flags: ['--deny', 'userns'] });
     const verdict = verdictSchema.parse(JSON.parse(ran.stdout));
     expect(ran.status).toBe(verdict.ok ? 0 : 1);
     expect(verdict.checks.find(({ id }) => id === 'userns')).toMatchObject({

@@ -10,8 +10,12 @@ import { listProcesses, untilAllEnded } from '../support/snapshot.ts';
 
 const rootType = 'awk \'$5 == "/" { print $(NF - 2) }\' /proc/self/mountinfo';
 
+/** One user for all, since each of them would unpack the runtime. */
+let shared: User | undefined;
+
 function setUp(): { user: User; cwd: string; file: string } {
-  const user = freshUser();
+  shared ??= freshUser();
+  const user = shared;
   return { user, cwd: makeDir(user, 'overlay'), file: makeBundle('busybox') };
 }
 

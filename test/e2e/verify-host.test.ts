@@ -65,10 +65,10 @@ describe('--verify', () => {
     e2e(`says so when ${what}, and --json gives the same as data`, async () => {
       const flags = 'flags' in options ? options.flags : [];
       const files = 'sysctls' in options ? { '/proc/sys/kernel': apparmorSysctls() } : {};
-      const ran = await runBare([makeBundle('busybox'), '--verify', '--json'], { flags, files, home: 'fresh' });
+      const ran = await runBare([makeBundle('busybox'), '--verify', '--json'], { flags, files });
       const verdict = verdictSchema.parse(JSON.parse(ran.stdout));
       expect(ran.status, ran.stderr).toBe(verdict.ok ? 0 : 1);
-      const text = await runBare([makeBundle('busybox'), '--verify'], { flags, files, home: 'fresh' });
+      const text = await runBare([makeBundle('busybox'), '--verify'], { flags, files });
       expect(text.status).toBe(ran.status);
       expect(text.stdout).toMatch(verdict.ok ? /^OK: this host runs the bundle$/m : /^KO: /m);
       const check = verdict.checks.find((one) => one.id === id);
@@ -86,7 +86,7 @@ describe('--verify', () => {
 
   e2e('tries to execute a program in each directory, and tries an overlay on disk', async () => {
     const flags = ['--no-tmp', '--tmpfs', '/tmp=noexec', '--deny', 'xattr'];
-    const ran = await runBare([makeBundle('busybox'), '--verify', '--json'], { flags, home: 'fresh' });
+    const ran = await runBare([makeBundle('busybox'), '--verify', '--json'], { flags });
     const { places, uses } = verdictSchema.parse(JSON.parse(ran.stdout));
     expect(places.find(({ path }) => path.startsWith('/home'))).toMatchObject({ ok: true, note: '' });
     expect(places.find(({ path }) => path.startsWith('/tmp'))).toMatchObject({
@@ -97,11 +97,19 @@ describe('--verify', () => {
     expect(uses).toMatchObject({ driver: 'fuse', rw: { in: 'copy' } });
     const disk = await runBare([makeBundle('busybox'), '--verify', '--json'], {
       env: { BUNDLER_RW: 'disk' },
-      home: 'fresh',
     });
     expect(verdictSchema.parse(JSON.parse(disk.stdout)).uses).toMatchObject({
       rw: { in: 'disk', place: '/home/user/.cache/bundler' },
     });
+  });
+
+  e2e('tells the room in the directory of --overlay, which it does not make', async () => {
+    const cwd = makeDir(ordinaryUser(), 'verify');
+    const ran = await run([makeBundle('busybox'), '--verify', '--json', '--overlay', 'd'], { cwd });
+    const { uses } = verdictSchema.parse(JSON.parse(ran.stdout));
+    expect(uses?.rw).toMatchObject({ in: 'directory', place: `${cwd}/d` });
+    expect(uses?.rw?.sizeBytes).toBeGreaterThan(1e6);
+    expect(readdirSync(cwd)).toEqual([]);
   });
 
   e2e('leaves nothing behind of what it tried', async () => {

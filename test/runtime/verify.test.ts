@@ -60,7 +60,8 @@ function judge({ files, places = allPlaces, answers = {}, ...change }: Host = {}
     if (!('ask' in verdict)) return verdict;
     for (const question of verdict.ask) {
       if (question in known) throw new Error(`asked twice: ${question}`);
-      known[question] = question.startsWith('places ') ? places : question === 'rungs' ? 'ptrace ok\n' : 'ok';
+      if (question.startsWith('dir ')) known[question] = `${question.slice(6)} ok 7000000000 ext4 exec\n`;
+      else known[question] = question.startsWith('places ') ? places : question === 'rungs' ? 'ptrace ok\n' : 'ok';
     }
   }
 }
@@ -108,6 +109,17 @@ describe('--verify on an ordinary host', () => {
     expect(writeVerdict(verdict, true).replace(/\x1b\[\d+m/g, '')).toBe(text);
     expect(text).toMatch(/^squashfs through \/dev\/fuse {19}: KO \(required to start in place\)\n {4}\S/m);
     expect(text).toMatch(/^--rw: writes to the unpacked image: room for 899/m);
+  });
+
+  test('says where --rw writes to, and how much room there is', () => {
+    const rwOf = (host: Host) => judge(host).uses?.rw;
+    expect(rwOf({ args: ['-v', '--overlay', 'd'] })).toEqual({ in: 'directory', place: '/work/d', sizeBytes: 7e9 });
+    expect(rwOf({ args: ['-v', '--keep'] })).toEqual({ in: 'copy', place: '/work/np', sizeBytes: 7e9 });
+    const disk = { in: 'disk', place: '/home/ann/.cache/bundler', sizeBytes: 900e9 };
+    expect(rwOf({ env: { BUNDLER_RW: 'disk' } })).toEqual(disk);
+    expect(rwOf({ probes: { 'tmpfs-xattr': 'setxattr 95' } })).toEqual(disk);
+    expect(rwOf({ env: { BUNDLER_RW_SIZE: '3G' } })).toEqual({ in: 'memory', place: '', sizeBytes: 3 * 1024 ** 3 });
+    expect(rwOf({ probes: { overlay: 'mount 1' } })).toMatchObject({ in: 'copy', sizeBytes: 900e9 - 284_096_000 });
   });
 
   test('of the tool itself judges without an image', () => {

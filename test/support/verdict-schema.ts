@@ -27,7 +27,11 @@ const uses = z.strictObject({
   degraded: z.string(),
   runtime: z.strictObject({ from: z.enum(['warm', 'unpacked', 'mounted', 'memory']), dir: z.string() }),
   rw: z
-    .strictObject({ in: z.enum(['memory', 'disk', 'copy']), place: z.string(), sizeBytes: z.int().nonnegative() })
+    .strictObject({
+      in: z.enum(['memory', 'disk', 'directory', 'copy']),
+      place: z.string(),
+      sizeBytes: z.int().nonnegative(),
+    })
     .nullable(),
 });
 
