@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define PASS_MAX 2   // most descriptors in a message
+#define PASS_MAX 4   // most descriptors in a message
 
 // Sends size bytes (at least one) and count descriptors, which stay the caller's. 0, or -1 with errno; never SIGPIPE.
 int pass_send(int socket, const void *data, size_t size, const int *fd, unsigned count);

@@ -99,13 +99,17 @@ struct buffer;
 
 // Who gave the plan. finish: what is to be done in the last moment before the process becomes the command, because it could not be waited for earlier
 // without losing time. resume: sends these facts and gets the rest of the plan, which stays valid; 1: there is none but an exit status, in *status,
-// and what there was to print is printed; -1: why. consult: asks in between and gets a plan that points into *reply; 1: it was refused, and told. disown: a child has forked off that goes on with the plan, and it is called there; may be NULL.
+// and what there was to print is printed; -1: why. consult: asks in between and gets a plan that points into *reply; 1: it was refused, and told.
+// disown: a child has forked off that goes on with the plan, and it is called there; may be NULL. server: of a file server made in advance
+// (serve_prepare) for the running executable's section at image_offset of image_size bytes, which plan_run closes; -1: none.
 struct plan_end {
 	void (*finish)(void *arg);
 	int (*resume)(void *arg, struct buffer *facts, struct plan *rest, int *status, struct fault *why);
 	int (*consult)(void *arg, struct buffer *facts, struct plan *plan, struct buffer *reply, struct fault *why);
 	void (*disown)(void *arg);
 	void *arg;
+	int server;
+	uint64_t image_offset, image_size;
 };
 
 // Obeys a plan. exe_fd: an open descriptor of the running executable (CLOEXEC); end: may be NULL.

@@ -22,6 +22,7 @@ struct run {
 	pid_t parent;
 	struct serve_entry *entry;
 	size_t entry_count;
+	int ready;                          // socket of a file server made in advance; -1: none, or it is in use
 	int server;                         // socket of the file server
 	bool server_owners;                 // it shows the image's owners
 	const struct plan_op *sharing;      // the operation `share`; NULL: the server is ours alone

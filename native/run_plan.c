@@ -272,10 +272,13 @@ int plan_run(const struct plan *plan, int exe_fd, const struct plan_end *end)
 	static char *no_env[] = {NULL};
 	struct fault why = {.error = 0};
 	struct run run = {
-		.plan = plan, .end = end, .exe = exe_fd, .server = -1, .share = SHARE_NONE, .extraction = EXTRACTION_NONE, .layer = LAYER_NONE, .rootfs = ROOTFS_NONE,
-		.upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1, .mount_requests = -1, .mount_replies = -1, .env = no_env,
+		.plan = plan, .end = end, .exe = exe_fd, .ready = end ? end->server : -1, .server = -1, .share = SHARE_NONE, .extraction = EXTRACTION_NONE,
+		.layer = LAYER_NONE, .rootfs = ROOTFS_NONE, .upper = -1, .work = -1, .directory = -1, .image = -1, .cwd = -1, .line = -1,
+		.mount_requests = -1, .mount_replies = -1, .env = no_env,
 	};
 
+	if (!run_has_op(&run, OP_SERVE))
+		close_fd(&run.ready);
 	run.entry = calloc(plan->count + 1, sizeof *run.entry);
 	run.mounts = calloc(plan->count + 1, sizeof *run.mounts);
 	if (!run.entry || !run.mounts)

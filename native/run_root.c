@@ -22,6 +22,19 @@ static int open_image(const struct run *run, const char *path, uint64_t offset, 
 	return fd;
 }
 
+// The one made in advance where it has the same image, else a new one.
+static int start_server(struct run *run, const struct plan_op *op, const struct serve_config *config, struct fault *why)
+{
+	int ready = run->ready;
+	bool is_same = run->end && op->field[0].size == 0 && config->offset == run->end->image_offset && config->size == run->end->image_size;
+
+	run->ready = -1;
+	if (ready >= 0 && is_same && serve_order(ready, config) == 0)
+		return ready;
+	close_fd(&ready);
+	return serve_start(config, why);
+}
+
 int run_serve(struct run *run, const struct plan_op *op, struct fault *why)
 {
 	struct serve_config config = {
@@ -44,7 +57,7 @@ int run_serve(struct run *run, const struct plan_op *op, struct fault *why)
 	case SHARE_ALONE:
 		break;
 	}
-	run->server = serve_start(&config, why);
+	run->server = start_server(run, op, &config, why);
 	if (config.keeper)
 		share_leave_to_server(&run->share, run->server >= 0);
 	return run->server < 0 ? -1 : 0;

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "detach.h"
+#include "serve_order.h"
 #include "serve_parts.h"
 
 // A copy of a descriptor that is none of 0, 1 and 2, which detach_settle sets anew.
@@ -34,7 +35,7 @@ static int lift_keeper(struct keeper *keeper)
 	return keeper->dir < 0 || keeper->listener < 0 || keeper->control < 0 ? -1 : 0;
 }
 
-_Noreturn static void live(const struct serve_config *config, int socket)
+_Noreturn static void live(const struct serve_config *config, int socket, bool await_order)
 {
 	struct serve_config own = *config;
 	struct keeper keeper = KEEPER_NONE;
@@ -52,10 +53,10 @@ _Noreturn static void live(const struct serve_config *config, int socket)
 	detach_settle("bundler-fs", kept, sizeof kept / sizeof *kept);
 	widen_affinity();
 	own.file = kept[0];
-	serve_run(&own, kept[1]);
+	serve_run(&own, kept[1], await_order);
 }
 
-int serve_start(const struct serve_config *config, struct fault *why)
+static int start(const struct serve_config *config, bool await_order, struct fault *why)
 {
 	int pair[2], side;
 
@@ -63,10 +64,28 @@ int serve_start(const struct serve_config *config, struct fault *why)
 		return fault(why, errno, "make a socket for the file server");
 	side = detach_fork(why);
 	if (side == 0)
-		live(config, pair[1]);
+		live(config, pair[1], await_order);
 	close(pair[1]);
 	if (side > 0)
 		return pair[0];
 	close(pair[0]);
 	return -1;
+}
+
+int serve_start(const struct serve_config *config, struct fault *why)
+{
+	return start(config, false, why);
+}
+
+int serve_prepare(int file, uint64_t offset, uint64_t size)
+{
+	const struct serve_config config = { .file = file, .offset = offset, .size = size };
+	struct fault ignored;
+
+	return start(&config, true, &ignored);
+}
+
+int serve_order(int socket, const struct serve_config *config)
+{
+	return config->cache_bytes ? -1 : serve_order_send(socket, config);
 }

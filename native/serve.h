@@ -27,6 +27,14 @@ struct serve_config {
 // environment: the server overwrites its copies of those, so that ps shows its own name and no secret stays.
 int serve_start(const struct serve_config *config, struct fault *why);
 
+// The same in advance, while nobody knows yet what is to be shown: forks a server that opens the image (of the file's section at offset, of size
+// bytes) and waits for its order. Its socket, or -1. It ends when the socket is closed.
+int serve_prepare(int file, uint64_t offset, uint64_t size);
+
+// Gives a prepared server its order, of which file, offset, size and cache_bytes count as given. From now on the socket is as serve_start returns it.
+// 0, or -1: it is of no use, and the caller closes it.
+int serve_order(int socket, const struct serve_config *config);
+
 // In the mounting process, inside its namespaces: opens /dev/fuse, mounts it on `target` (a path such as /proc/self/fd/N) with mount flags
 // ms_flags (read-only always; any_user: other users of the namespace may look at it, too), sends the descriptor to the server and closes both it and the socket. 0 or -1.
 int serve_mount(int socket, const char *target, unsigned long ms_flags, bool any_user, struct fault *why);

@@ -3,6 +3,7 @@
 #pragma once
 #include <linux/fuse.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "image.h"
@@ -34,8 +35,9 @@ struct worker {
 // The first message on the socket: whether the image can be served.
 struct serve_status { int failed; struct fault why; };
 
-// Opens the image, reports over the socket, waits for the connection and serves it until the mount is gone. Never returns.
-_Noreturn void serve_run(const struct serve_config *config, int socket);
+// Opens the image, reports over the socket, waits for the connection and serves it until the mount is gone. Never returns. await_order: what to show
+// is told over the socket (serve_order.h), once the image is open.
+_Noreturn void serve_run(const struct serve_config *config, int socket, bool await_order);
 
 // Reads and answers requests until the connection ends.
 void serve_loop(struct worker *worker);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "serve_order.h"
 #include "serve_parts.h"
 
 #define DEFAULT_CACHE_BYTES (32ull << 20)
@@ -90,15 +91,18 @@ static int receive_descriptor(int socket)
 	return fd;
 }
 
-static int prepare(struct server *server, const struct serve_config *config, struct fault *why)
+static int open_image(struct server *server, const struct serve_config *config, struct fault *why)
 {
-	struct image_reader *reader;
 	uint64_t cache_bytes = config->cache_bytes ? config->cache_bytes : DEFAULT_CACHE_BYTES;
+
+	return image_open(&server->image, config->file, config->offset, config->size, cache_bytes, why);
+}
+
+static int add_entries(struct server *server, const struct serve_config *config, struct fault *why)
+{
+	struct image_reader *reader = image_reader_new(server->image);
 	int failed;
 
-	if (image_open(&server->image, config->file, config->offset, config->size, cache_bytes, why) != 0)
-		return -1;
-	reader = image_reader_new(server->image);
 	if (!reader)
 		return fault(why, ENOMEM, "open the image");
 	failed = tree_build(&server->tree, server->image, reader, config->entry, config->entry_count, why);
@@ -115,19 +119,25 @@ static void share(struct keeper keeper, bool is_ready)
 		keeper_give_up(&keeper);
 }
 
-void serve_run(const struct serve_config *config, int socket)
+void serve_run(const struct serve_config *given, int socket, bool await_order)
 {
 	static struct server server;   // outlives this function's frame for the other threads
+	struct serve_config own = *given, *config = &own;
+	struct keeper keeper = KEEPER_NONE;
 	struct serve_status status = { .failed = 0 };
-	unsigned threads = config->threads ? config->threads : count_cpus();
+	unsigned threads;
 	ssize_t put;
 
 	// One arena: each further one reserves 64 MiB of address space, which `ulimit -v` counts.
 	mallopt(M_ARENA_MAX, 1);
+	status.failed = open_image(&server, config, &status.why) != 0;
+	if (await_order && serve_order_receive(socket, config, &keeper) < 0)
+		_exit(0);
+	threads = config->threads ? config->threads : count_cpus();
 	server.uid = config->uid;
 	server.gid = config->gid;
 	server.image_owners = config->image_owners;
-	status.failed = prepare(&server, config, &status.why) != 0;
+	status.failed = status.failed || add_entries(&server, config, &status.why) != 0;
 	put = send(socket, &status, sizeof status, MSG_NOSIGNAL);
 	if (config->keeper)
 		share(*config->keeper, put > 0 && !status.failed);

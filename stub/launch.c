@@ -8,6 +8,7 @@
 #include "plan.h"
 #include "planner.h"
 #include "probes.h"
+#include "serve.h"
 
 enum { REPLY_TEXT = 1, REPLY_ASK = 2, REPLY_PLAN = 3 };
 
@@ -45,8 +46,16 @@ static void send_facts(int fd, struct buffer *facts)
 	buffer_free(facts);
 }
 
+// Most plans serve the image: the server can open it while Node starts. -1: none.
+static int prepare_server(const struct bundle *bundle)
+{
+	const struct section *payload = bundle_section(bundle, "payload");
+	return payload ? serve_prepare(bundle->file, payload->offset, payload->size) : -1;
+}
+
 // Request and probes. The probes run while Node starts.
-static int tell_planner(const struct bundle *bundle, const struct bundle *carrier, const struct runtime *runtime, const struct planner *planner, char **argv, struct fault *why)
+static int tell_planner(const struct bundle *bundle, const struct bundle *carrier, const struct runtime *runtime, const struct planner *planner, char **argv,
+	int *server, struct fault *why)
 {
 	struct buffer facts = { 0 };
 	struct probes probes;
@@ -54,6 +63,8 @@ static int tell_planner(const struct bundle *bundle, const struct bundle *carrie
 		return -1;
 	request_facts(bundle, carrier, runtime, argv, &facts);
 	send_facts(planner->request, &facts);
+	if (*server < 0)
+		*server = prepare_server(bundle);
 	probes_finish(&probes, &facts);
 	send_facts(planner->request, &facts);
 	return 0;
@@ -131,10 +142,14 @@ static int resume_planner(void *arg, struct buffer *facts, struct plan *rest, in
 	return plan_decode(rest, kept.data + 1, kept.size - 1, why);
 }
 
-static int obey(const struct bundle *bundle, struct planner *planner, const struct buffer *reply, struct fault *why)
+static int obey(const struct bundle *bundle, struct planner *planner, int server, const struct buffer *reply, struct fault *why)
 {
+	const struct section *payload = bundle_section(bundle, "payload");
 	struct plan plan;
-	struct plan_end end = { reap_planner, resume_planner, consult_planner, disown_planner, planner };
+	struct plan_end end = {
+		.finish = reap_planner, .resume = resume_planner, .consult = consult_planner, .disown = disown_planner, .arg = planner,
+		.server = server, .image_offset = payload ? payload->offset : 0, .image_size = payload ? payload->size : 0,
+	};
 	int kind = reply->size ? reply->data[0] : 0;
 	if (kind == REPLY_TEXT) {
 		planner_dismiss(planner);
@@ -158,11 +173,11 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 	struct planner planner;
 	struct buffer reply = { 0 };
 	struct fault why = { 0 };
-	int status;
+	int status, server = -1;
 	for (int again = 0;; again = 1) {
 		if (runtime_get(carrier, &runtime, again, &why) || planner_start(carrier, &runtime, &planner, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
-		int failed = tell_planner(bundle, carrier, &runtime, &planner, argv, &why) || read_reply(&planner, &reply, &why);
+		int failed = tell_planner(bundle, carrier, &runtime, &planner, argv, &server, &why) || read_reply(&planner, &reply, &why);
 		// One that closed its end before its reply was complete is ending by itself: its own status says why, ours would not.
 		int crashed = failed && ((!why.error && !strcmp(why.text, "closed")) || why.error == EIO);
 		if (!failed)
@@ -177,7 +192,7 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
 		close_fd(&planner.errors);
 	}
-	status = obey(bundle, &planner, &reply, &why);
+	status = obey(bundle, &planner, server, &reply, &why);
 	buffer_free(&reply);
 	if (status < 0)
 		fault_die(&why, EXIT_OWN_FAILURE);

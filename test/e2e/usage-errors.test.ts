@@ -137,6 +137,10 @@ describe('bundler given wrong options', () => {
     expect(ran.stderr).toContain(`try: make a bundle of it first: bundler make ${image}\n`);
   });
 
+  e2e('says that the tool itself holds nothing to run', async () => {
+    expectUsageError(await run([bundler, 'run', bundler, 'true']), /this file holds no image to run/);
+  });
+
   e2e('says once what the launcher could not do for it', async () => {
     const ran = await run([bundler, 'extract', '-o', '/no/such/dir/x', makeBundle('busybox')]);
     expect(ran).toMatchObject({ status: 125, stdout: '' });

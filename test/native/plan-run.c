@@ -59,7 +59,7 @@ static void nothing(void *arg) { (void)arg; }
 
 int main(int argc, char **argv)
 {
-	const struct plan_end end = {.finish = nothing, .resume = resume};
+	const struct plan_end end = {.finish = nothing, .resume = resume, .server = -1};
 	struct fault why;
 	struct plan plan;
 	int exe, status;

@@ -155,7 +155,6 @@ describe('tool mode', () => {
       ['/etc/passwd', 'not a file that bundler made'],
       ['/nonexistent', 'No such file'],
       ['/tmp', ''],
-      [tool, 'nothing to run'],
     ] as const) {
       const ran = await run([tool, 'run', file]);
       expect(ran).toMatchObject({ status: 125, stdout: '' });
