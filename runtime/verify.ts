@@ -29,7 +29,7 @@ import {
 import { judgePlace, type PlaceVerdict } from './place-verdict.ts';
 import type { Request } from './request.ts';
 import { explainRung, type Rung, rungs, rungsQuestion } from './rungs.ts';
-import { describeSandbox } from './sandbox.ts';
+import { describeSandbox, seenFrom } from './sandbox.ts';
 
 /** What --verify found. docs/verify.md describes it as JSON; change the number there and here when a field changes its meaning. */
 export interface Verdict {
@@ -129,7 +129,7 @@ export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { 
       ...checkCommandLine(observer, vsyscall.ok),
       ...checkParameters(observer, profile.command),
       ...checkPackages(observer, request),
-      ...checkTried(input, failure === null, cured),
+      ...checkTried('payload' in chosen ? seenFrom(chosen.payload.sandbox, input) : input, failure === null, cured),
       vsyscall,
       checkCgroup(observer, host.memoryAvailableBytes),
       checkGpu(observer),

@@ -61,7 +61,11 @@ static const char *try_layer(int dir)
 		return "open";
 	if (setxattr(".", "user.bundler", "1", 1, 0))
 		return "setxattr";
-	if ((step = enter_user_namespace()) || (step = enter_mount_namespace()))
+	step = enter_user_namespace();
+	// real root can do without
+	if (step && (strcmp(step, "unshare") || geteuid() != 0))
+		return step;
+	if ((step = enter_mount_namespace()))
 		return step;
 	return probe_overlay();
 }

@@ -4,9 +4,10 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
 import { e2e } from '../support/features.ts';
-import { run, start } from '../support/run.ts';
+import { run, runBare, start } from '../support/run.ts';
 import { freshUser, makeDir, type User } from '../support/session.ts';
-import { listProcesses, untilAllEnded } from '../support/snapshot.ts';
+import { listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
+import { verdictSchema } from '../support/verdict-schema.ts';
 
 const rootType = 'awk \'$5 == "/" { print $(NF - 2) }\' /proc/self/mountinfo';
 
@@ -149,5 +150,32 @@ describe('--rw', () => {
     expect(
       readdirSync(path.join(user.home, '.cache/bundler')).filter((name) => /^(layer|extract)-/.test(name)),
     ).toEqual([]);
+  });
+});
+
+describe('as real root without user namespaces', () => {
+  e2e('--rw on disk and --overlay work, and --verify says where', async () => {
+    const home = makeDir({ uid: 0, home: '/' }, 'root');
+    const options = { user: { uid: 0, home }, flags: ['--deny', 'userns'] };
+    const file = makeBundle('busybox');
+    const script = `cat /etc/new; echo x > /etc/new; rm -r /usr; mkdir /usr; ls -A /usr | wc -l; ${rootType}`;
+    const env = { BUNDLER_RW: 'disk' };
+    const disk = await runBare([file, '--rw', 'sh', '-c', script], { ...options, env });
+    expect(disk, disk.stderr).toMatchObject({ status: 0, stdout: '0\noverlay\n' });
+    const told = await runBare([file, '--verify', '--json'], { ...options, env });
+    expect(verdictSchema.parse(JSON.parse(told.stdout)).uses).toMatchObject({
+      sandbox: 'root',
+      rw: { in: 'disk', place: '/home/user/.cache/bundler' },
+    });
+    for (const seen of ['', 'x\n']) {
+      const kept = await runBare([file, '--overlay', '/home/user/d', 'sh', '-c', script], options);
+      expect(kept, kept.stderr).toMatchObject({ status: 0, stdout: `${seen}0\noverlay\n` });
+    }
+    // What root wrote has real owners: a user of one id is not to go on with it.
+    expect(readFileSync(path.join(home, 'd/.bundler'), 'utf8')).toMatch(/^owners real$/m);
+    await until(
+      () => !readdirSync(path.join(home, '.cache/bundler')).some((name) => name.startsWith('layer-')),
+      () => readdirSync(path.join(home, '.cache/bundler')).join(' '),
+    );
   });
 });
