@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hook.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -15,7 +16,6 @@
 #include "entries.h"
 #include "exec.h"
 #include "paths.h"
-#include "extract.h"
 
 // The user who started us is not root in our user namespace, and would lose all capabilities by the exec: ambient ones stay (capabilities(7)).
 static void keep_capabilities(void)
@@ -127,11 +127,24 @@ int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask
 	return fault(why, 0, "the hook %s ended with status %d", name, WEXITSTATUS(status));
 }
 
+// Directories stay: a hook may have mounted what it has put there. A file that is mounted lives on without its name.
+static void remove_files(int parent, const char *path)
+{
+	int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!list) {
+		close_fd(&fd);
+		return;
+	}
+	while ((entry = readdir(list)))
+		unlinkat(dirfd(list), entry->d_name, 0);
+	closedir(list);
+}
+
 void hook_forget(const struct rootfs *rootfs)
 {
-	OWN_FD run = openat(rootfs->staging, "run", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct fault ignored;
-
-	if (run >= 0 && remove_tree(run, &ignored) == 0)
-		unlinkat(rootfs->staging, "run", AT_REMOVEDIR);
+	remove_files(rootfs->staging, "run");
+	remove_files(rootfs->staging, "run/mount");
 }

@@ -12,5 +12,5 @@ struct hook_wait { int (*wait)(void *arg, pid_t pid); void *arg; };
 // Obeys a `hook` operation and waits for its end. umask: the user's. 0, or -1 with the name and the status of one that failed.
 int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, const struct hook_wait *waiter, struct fault *why);
 
-// Removes what `stage` wrote and hooks left on the staging file system.
+// Removes the files that hold the environment from the staging file system, with all others that lie beside them.
 void hook_forget(const struct rootfs *rootfs);

@@ -32,8 +32,10 @@ export function writeDriver(shell: Bytes, script: Bytes | null, hooks: readonly 
   });
   return `#!${shell}
 set -eu
-_bundler_stage=$BUNDLER_STAGE
+_bundler_stage=\${BUNDLER_STAGE%/.}
 unset BUNDLER_STAGE
+# Our own programs are for hooks; environ() may well print all variables.
+PATH=\${PATH#"$_bundler_stage/run/bin:"}
 if [ -n "\${BASH_VERSION-}" ]; then
   set -o pipefail
   shopt -s lastpipe
@@ -71,6 +73,7 @@ if _bundler_defined environ; then
   _bundler_format < "$_bundler_stage/${confFiles.environ}" >> "$ENROOT_ENVIRON"
 fi
 _bundler_copy < "$_bundler_stage/${confFiles.asked}" >> "$ENROOT_ENVIRON"
+PATH=$_bundler_stage/run/bin:$PATH
 ${calls.join('\n')}
 if _bundler_defined hooks; then hooks > /dev/null; fi
 if _bundler_defined mounts; then mounts > "$_bundler_stage/${confFiles.mounts}"; fi

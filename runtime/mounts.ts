@@ -86,7 +86,9 @@ export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = [
   for (const mount of collectMounts(input)) {
     const { entry, from } = mount;
     const op = toMountOp(entry, request.cwd);
-    const kind = isBind(entry) ? (host.kinds[op.source] ?? 'missing') : undefined;
+    // What hooks have made or mounted is for the launcher to see, and not for us.
+    const isSeen = isBind(entry) && from !== 'hook';
+    const kind = isSeen ? (host.kinds[op.source] ?? 'missing') : undefined;
     if (kind === 'missing' && (from === 'system' || from === 'config')) continue;
     refuseMissing(mount, kind, op.source);
     (entry.pass === -1 ? early : late).push(op);
@@ -133,7 +135,7 @@ export function isInTmpfs(path: Bytes, { early }: MountPlan): boolean {
 
 /** The host paths that mounts come from: host.ts looks at each. */
 export function mountSources(input: MountInput): Bytes[] {
-  const binds = collectMounts(input).filter(({ entry }) => isBind(entry));
+  const binds = collectMounts(input).filter(({ entry, from }) => isBind(entry) && from !== 'hook');
   return [...new Set(binds.map(({ entry }) => sourcePath(entry, input.request.cwd)))];
 }
 
@@ -143,7 +145,6 @@ function refuseMissing({ entry, from }: PlannedMount, kind: SourceKind | undefin
   const askers: Partial<Record<PlannedMount['from'], string>> = {
     image: "the image's /etc/fstab asks for it",
     site: 'a file of mounts.d asks for it; with nofail there it may be missing',
-    hook: 'a hook or the --conf script asks for it; with nofail there it may be missing',
   };
   const hint = askers[from] ?? `go on without it: --mount ${entry.source}:${entry.target}:nofail`;
   throw new Failure(`cannot mount ${source} on ${entry.target}: ${why}`, hint);

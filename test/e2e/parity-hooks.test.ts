@@ -164,9 +164,30 @@ describe('a configuration script', () => {
     }
   });
 
+  e2e('mounts what its hooks have made for this start alone', async () => {
+    const text = `hooks() {
+      echo made > "$ENROOT_RUNTIME_PATH/file"; mkdir "$ENROOT_RUNTIME_PATH/dir"; echo inside > "$ENROOT_RUNTIME_PATH/dir/x"
+      echo "$ENROOT_RUNTIME_PATH/file /mnt/file none x-create=file,bind" >> "$ENROOT_MOUNTS"
+      echo "$ENROOT_RUNTIME_PATH/dir /mnt/dir none bind,x-create=auto,ro" >> "$ENROOT_MOUNTS"
+      echo "$ENROOT_ROOTFS/bin /mnt/bin none bind,x-create=dir" >> "$ENROOT_MOUNTS"
+    }
+    `;
+    const command = ['sh', '-c', 'cat /mnt/file /mnt/dir/x; test -x /mnt/bin/busybox && echo bin'];
+    const ran = await run([makeBundle('busybox'), '--conf', makeScript(text), ...command]);
+    expect(ran).toMatchObject({ status: 0, stdout: 'made\ninside\nbin\n', stderr: '' });
+  });
+
+  e2e('may print all variables of the host in environ(), without ours', async () => {
+    const env = { KEPT: 'x' };
+    const ran = await run([makeBundle('busybox'), '--conf', makeScript('environ() { env; }\n'), 'env'], { env });
+    expect(ran.stdout).toContain('KEPT=x\n');
+    expect(ran.stdout).toContain('\nPATH=/usr/local/bin:/usr/bin:/bin\n');
+    expect(ran.stdout).not.toMatch(/BUNDLER_|ENROOT_|_bundler/);
+  });
+
   e2e('mounts a missing source: refused by its name', async () => {
     const ran = await start('mounts() { echo "/nonexistent /mnt/x none x-create=dir,bind"; }\n');
     expect(ran.status).toBe(125);
-    expect(ran.stderr).toContain('cannot mount /nonexistent on /mnt/x: no such file or directory');
+    expect(ran.stderr).toBe('bundler: open /nonexistent, to be mounted on /mnt/x: No such file or directory\n');
   });
 });
