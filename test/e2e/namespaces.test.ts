@@ -67,7 +67,7 @@ for (const kind of kinds) {
 
     const [how, env] =
       kind === '--pid' ? (['unpacked', { BUNDLER_DRIVER: 'extract' }] as const) : (['served in place', {}] as const);
-    e2e(`leaves nothing after kill -9 of the visible process at any moment (${how})`, async () => {
+    e2e(`leaves nothing after kill -9 or SIGTERM of the visible process at any moment (${how})`, async () => {
       const user = freshUser();
       const file = makeBundle('busybox');
       const mounts = listMounts(user.home);
@@ -78,11 +78,12 @@ for (const kind of kinds) {
       await untilAllEnded(user);
       const files = listFiles(user).length;
       const command = [file, kind, '--net', '--ipc', 'sh', '-c', 'setsid sleep 1000 & sleep 1000'];
-      for (let delayMs = 0; delayMs <= spanMs; delayMs += spanMs / 8) {
+      for (let delayMs = 0, count = 0; delayMs <= spanMs; delayMs += spanMs / 12, count++) {
+        const signal = count % 2 === 0 ? 'SIGKILL' : 'SIGTERM';
         const running = start(command, { user, env });
         await new Promise((resolve) => setTimeout(resolve, delayMs)); // the moment is the point
-        running.child.kill('SIGKILL');
-        expect((await running.end()).signal).toBe('SIGKILL');
+        running.child.kill(signal);
+        expect((await running.end()).signal).toBe(signal);
       }
       await untilAllEnded(user);
       expect(listMounts(user.home)).toEqual(mounts);

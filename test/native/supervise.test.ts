@@ -203,6 +203,31 @@ for (const kind of kinds) {
       await running.end();
     });
 
+    needing('is stopped in the background by reading the terminal, and goes on with fg', async () => {
+      const plan = writePlan(planOf(kind, 'read line; echo "line is $line"; exit 5'));
+      const running = start([compileProgram('pty-run'), 'bash', '--norc', '--noprofile', '-i'], {
+        env: { PS1: 'prompt> ', TERM: 'dumb' },
+      });
+      let at = await running.see(/prompt> /);
+      running.type(`${planRun()} ${plan} &\n`);
+      at = await running.see(/prompt> /, at);
+      // The shell tells at its next prompt.
+      for (let tries = 0; !/Stopped/.test(running.shown.slice(at)) && tries < 200; tries++) {
+        running.type('\n');
+        await running.see(/prompt> $/);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      at = await running.see(/Stopped/, at);
+      running.type('fg\n');
+      at = await running.see(/plan-run/, at);
+      running.type('hello\n');
+      at = await running.see(/line is hello\r\n/, at);
+      running.type('echo status-$?\n');
+      await running.see(/status-5\r\n/, at);
+      running.type('exit\n');
+      await running.end();
+    });
+
     needing('with a shell that takes the terminal, hands it back', async () => {
       const plan = writePlan(planFor(image, { processes: kind, inside, command: ['sh', '-i'] }));
       const script = 'echo "$0 $1"; "$0" "$1"; echo back; read line; echo "read $line"';
