@@ -114,11 +114,22 @@ void nest_note_user(int lock, const struct nest_user *user)
 	}
 }
 
+// What hooks of the host were staged with, where the process that should have removed it was killed.
+static void remove_staged(const struct nest *nest)
+{
+	OWN_FD run = openat(nest->dir, "run", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct fault ignored;
+
+	if (run >= 0 && remove_tree(run, &ignored) == 0)
+		unlinkat(nest->dir, "run", AT_REMOVEDIR);
+}
+
 int nest_remove(struct nest *nest, struct fault *why)
 {
 	OWN_FD root = openat(nest->dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int status = 0;
 
+	remove_staged(nest);
 	if (root < 0 && errno == EACCES && fchmodat(nest->dir, "root", 0700, 0) == 0)
 		root = openat(nest->dir, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (root >= 0) {

@@ -20,9 +20,13 @@ export interface PlainParts {
   readonly write: readonly Op[];
   /** What is mounted where anything can be, in order; other operations of hooks among it. */
   readonly mounts: readonly Op[];
-  readonly command: Command;
-  readonly environment: readonly Bytes[];
+  /** Null while hooks of the host must still tell. */
+  readonly command: (Command & { readonly environment: readonly Bytes[] }) | null;
+  /** Runs hooks of the host and asks for the rest of the plan. */
+  readonly hosted: readonly Op[];
 }
+
+type Known = PlainParts & { readonly command: NonNullable<PlainParts['command']> };
 
 /** Of hooks and mounts: what also works without mounts. */
 const plainOps: readonly Op['op'][] = ['mkdir', 'file', 'symlink', 'warn'];
@@ -35,13 +39,24 @@ const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'].map((name) 
 
 /** The plan on the rungs `chroot` and `proot`: a plain directory that belongs to this start is the root. */
 export function planWithoutMounts(input: LaunchInput, parts: PlainParts): Op[] {
-  const { unpack, write, environment } = parts;
-  const mounts = uncovered(parts.mounts.filter((op): op is MountOp => op.op === 'mount'));
-  return [
+  const { unpack, write, command, hosted } = parts;
+  const begin: Op[] = [
     ...unpack,
     { op: 'tree', directory: '' },
     ...write,
     ...parts.mounts.filter(({ op }) => plainOps.includes(op)),
+  ];
+  if (command === null) return [...begin, ...hosted];
+  const known = { ...parts, command };
+  if (input.resumed === null) return [...begin, ...enter(input, known)];
+  const script = command.shown.map(({ path, mode, data }): Op => ({ op: 'file', path, mode, content: data }));
+  return [...script, ...enter(input, known)];
+}
+
+function enter(input: LaunchInput, parts: Known): Op[] {
+  const { environment } = parts.command;
+  const mounts = uncovered(parts.mounts.filter((op): op is MountOp => op.op === 'mount'));
+  return [
     ...mounts.filter(isCopied).map(({ source, target }): Op => ({ op: 'copy', source, path: target, mode: 0o644 })),
     ...mounts.filter(({ type }) => type === 'tmpfs').map(({ target }): Op => mkdir(target, 0o755)),
     ...(parts.rung === 'chroot'
@@ -66,7 +81,7 @@ function uncovered(mounts: readonly MountOp[]): MountOp[] {
   );
 }
 
-function enterByChroot(input: LaunchInput, { command, environment }: PlainParts, mounts: readonly MountOp[]): Op[] {
+function enterByChroot(input: LaunchInput, { command }: Known, mounts: readonly MountOp[]): Op[] {
   const lost = mounts.filter(needsMount).map(({ target }) => target);
   return [
     mkdir('/dev', 0o755),
@@ -79,12 +94,12 @@ function enterByChroot(input: LaunchInput, { command, environment }: PlainParts,
     { op: 'chroot' },
     command.cwd,
     { op: 'noNewPrivs' },
-    { op: 'env', vars: environment },
-    { op: 'exec', argv: command.argv, search: variable(environment, 'PATH') },
+    { op: 'env', vars: command.environment },
+    { op: 'exec', argv: command.argv, search: variable(command.environment, 'PATH') },
   ];
 }
 
-function proot(input: LaunchInput, { command, environment, identity }: PlainParts, mounts: readonly MountOp[]): Op {
+function proot(input: LaunchInput, { command, identity }: Known, mounts: readonly MountOp[]): Op {
   const { cwd } = command;
   if (cwd.op !== 'cwd') throw new Error('the command has no working directory');
   return {
@@ -93,7 +108,7 @@ function proot(input: LaunchInput, { command, environment, identity }: PlainPart
     options: fakeIds(input, identity),
     binds: mounts.filter((op) => isBindOp(op) && !isCopied(op)).map(bind),
     argv: command.argv,
-    search: variable(environment, 'PATH'),
+    search: variable(command.environment, 'PATH'),
     cwd: cwd.path,
     cwdFlags: cwd.flags,
   };

@@ -42,7 +42,7 @@ export function planLaunch(given: LaunchInput): Launch {
   const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
   const privileges = planPrivileges(input, identity, namespaces);
   const finish = (known: FullCommand) => finishOps(input, privileges, payload, mounts, known);
-  if (command !== null && input.resumed !== null) return { plan: finish(command) };
+  if (command !== null && input.resumed !== null && hasMounts(payload.sandbox)) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
   const homeIsLate = home !== null && hasMounts(payload.sandbox) && isInTmpfs(home.path, mounts);
   const files = [
@@ -52,7 +52,7 @@ export function planLaunch(given: LaunchInput): Launch {
     ...(home !== null && !kept && !homeIsLate ? shadow.skeleton : []),
     ...(command?.shown ?? []),
   ];
-  if (!hasMounts(payload.sandbox) && command !== null) {
+  if (!hasMounts(payload.sandbox)) {
     const parts = {
       rung: payload.sandbox.rung,
       identity,
@@ -60,7 +60,7 @@ export function planLaunch(given: LaunchInput): Launch {
       write: writeOps([...files, ...mounts.shown], false),
       mounts: [...mounts.early, ...hooks.ops, ...mounts.late],
       command,
-      environment,
+      hosted: hosted ? planHostHooks(input, hooks.environ) : [],
     };
     return { plan: planWithoutMounts(input, parts) };
   }

@@ -60,7 +60,9 @@ function explainLack(rung: Rung, input: LaunchInput): Bytes | null {
     return `only root can be had, and ${uid}:${gid} is asked for`;
   if (rung === 'userns' || rung === 'root') return null;
   if (options.overlay !== null) return '--overlay needs mounts';
-  if (hasHostHooks(input)) return 'hooks of the host and --conf need mounts';
+  // They find the root filesystem in a directory of ours.
+  const isKept = options.keep || options.target !== null;
+  if (hasHostHooks(input) && isKept) return 'hooks of the host and --conf need mounts with --keep or --target';
   const namespaces = Object.entries(settings.unshare).flatMap(([name, on]) => (on ? [`--${name}`] : []));
   if (namespaces.length > 0) return `${namespaces.join(' ')}: namespaces are asked for`;
   if (rung === 'proot') return settings.subuid ? '--subuid needs a user namespace' : null;

@@ -170,6 +170,34 @@ describe('through proot', () => {
     }
   });
 
+  e2e('--conf and its hooks work, and what they were given beside the root is gone when the command runs', async () => {
+    const user = freshUser();
+    const script = `${user.home}/conf.sh`;
+    writeFileSync(
+      script,
+      [
+        'environ() { echo CONF=yes; }',
+        'hooks() { echo hook > "$ENROOT_ROOTFS/etc/hook"; echo HOOK=too >> "$ENROOT_ENVIRON"; }',
+        `mounts() { echo "${user.home} /deep/home none x-create=dir,bind"; }`,
+        'rc() { echo "$CONF $HOOK $*"; cat /etc/hook; ls /deep/home; ls "$ROOT"/extract-*; }',
+        '',
+      ].join('\n'),
+    );
+    const ran = await run([makeBundle('busybox'), '--conf', script, '--env', 'ROOT=/deep/home/.cache/bundler', 'a'], {
+      user,
+      env,
+    });
+    expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: '' });
+    expect(ran.stdout).toMatch(/^yes too a\nhook\nconf\.sh\nlock\nroot\n$/);
+    await untilAllEnded(user);
+    expect(readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'))).toEqual([]);
+    const kept = await run([makeBundle('busybox'), '--keep', '--target', `${user.home}/kept`, '--conf', script], {
+      user,
+      env,
+    });
+    expect(kept).toMatchObject({ status: 125, stderr: expect.stringContaining('--conf need mounts with --keep') });
+  });
+
   e2e('--workdir holds in the container’s view, and one that is not there is refused', async () => {
     const file = makeBundle('busybox');
     const ran = await run([file, '--workdir', '/proc/sys', 'pwd'], { env });
