@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "account.h"
 #include "probes.h"
 #include "run_program.h"
 #include "tries.h"
@@ -113,7 +114,9 @@ static int run_asked(const char *question, struct buffer *out)
 	OWN char *words = strdup(end + 1);
 	if (!words || split_words(words, argv) < 1)
 		return -1;
-	run_program(&(struct program){ argv, (unsigned)timeout_ms, (size_t)max_bytes }, out);
+	struct program program = { argv, (unsigned)timeout_ms, (size_t)max_bytes };
+	if (!account_answer(&program, out))
+		run_program(&program, out);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include "account.h"
 #include "plan.h"
 #include "planner.h"
 #include "probes.h"
@@ -65,6 +66,7 @@ static int tell_planner(const struct bundle *bundle, const struct bundle *carrie
 	send_facts(planner->request, &facts);
 	if (*server < 0)
 		*server = prepare_server(bundle);
+	account_start();
 	probes_finish(&probes, &facts);
 	send_facts(planner->request, &facts);
 	return 0;
@@ -192,6 +194,7 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
 		close_fd(&planner.errors);
 	}
+	account_forget();
 	status = obey(bundle, &planner, server, &reply, &why);
 	buffer_free(&reply);
 	if (status < 0)

@@ -87,6 +87,14 @@ static int take_output(int out, size_t max_bytes, struct buffer *text)
 	}
 }
 
+static volatile sig_atomic_t is_cancelled;
+
+static void note_cancellation(int sig)
+{
+	(void)sig;
+	is_cancelled = 1;
+}
+
 // Waits until the program has ended, its time is up or its output is too long: "" or what went wrong.
 static const char *attend(pid_t pid, int out, const struct program *program, struct buffer *text)
 {
@@ -100,7 +108,7 @@ static const char *attend(pid_t pid, int out, const struct program *program, str
 		if (ended)
 			return "";
 		long long left = end - now_ms();
-		if (left <= 0)
+		if (left <= 0 || is_cancelled)
 			return "late";
 		// A program whose output has ended is about to end itself.
 		struct pollfd ready = { .fd = open ? out : -1, .events = POLLIN };
@@ -123,13 +131,14 @@ static int end_group(pid_t pid)
 }
 
 // Between launcher and program stands a process of ours: the launcher keeps no child that will not end, its signals stay as they are, and a
-// launcher that is killed takes both along.
+// launcher that is killed takes both along. SIGTERM makes it end the program.
 _Noreturn static void supervise(const struct program *program, int result)
 {
 	int out[2], failure[2], error = 0;
 	struct buffer text = { 0 };
 	char head[64];
 	reset_signals();
+	signal(SIGTERM, note_cancellation);
 	close_descriptors(3, &result, 1);
 	if (pipe2(out, O_CLOEXEC) || pipe2(failure, O_CLOEXEC) || fcntl(out[0], F_SETFL, O_NONBLOCK)) {
 		dprintf(result, "failed %d\n", errno);
@@ -160,29 +169,52 @@ _Noreturn static void supervise(const struct program *program, int result)
 	_exit(0);
 }
 
-void run_program(const struct program *program, struct buffer *answer)
+void program_start(const struct program *program, struct running *running)
 {
 	int result[2];
+	*running = (struct running)RUNNING_NONE;
+	if (pipe2(result, O_CLOEXEC)) {
+		running->error = errno;
+		return;
+	}
+	running->child = spawn_child();
+	if (running->child == 0)
+		supervise(program, result[1]);
+	running->error = running->child > 0 ? EIO : errno;
+	close(result[1]);
+	running->result = result[0];
+}
+
+void program_finish(struct running *running, struct buffer *answer)
+{
 	char part[16384];
 	size_t before = answer->size;
-	pid_t pid = -1;
-	if (!pipe2(result, O_CLOEXEC)) {
-		pid = spawn_child();
-		if (pid == 0)
-			supervise(program, result[1]);
-		int error = errno;
-		close(result[1]);
-		for (ssize_t size; pid > 0 && ((size = read(result[0], part, sizeof part)) > 0 || (size < 0 && errno == EINTR));)
-			if (size > 0)
-				buffer_add(answer, part, (size_t)size);
-		close(result[0]);
-		errno = pid > 0 ? EIO : error;
-	}
-	int error = errno;
-	if (pid > 0)
-		reap_child(pid);
+	for (ssize_t size; running->child > 0 && ((size = read(running->result, part, sizeof part)) > 0 || (size < 0 && errno == EINTR));)
+		if (size > 0)
+			buffer_add(answer, part, (size_t)size);
+	close_fd(&running->result);
+	if (running->child > 0)
+		reap_child(running->child);
+	running->child = -1;
 	if (answer->size == before) {
-		int size = snprintf(part, sizeof part, "failed %d\n", error);
+		int size = snprintf(part, sizeof part, "failed %d\n", running->error);
 		buffer_add(answer, part, (size_t)size);
 	}
+}
+
+void program_cancel(struct running *running)
+{
+	if (running->child > 0) {
+		kill(running->child, SIGTERM);
+		reap_child(running->child);
+	}
+	close_fd(&running->result);
+	running->child = -1;
+}
+
+void run_program(const struct program *program, struct buffer *answer)
+{
+	struct running running;
+	program_start(program, &running);
+	program_finish(&running, answer);
 }

@@ -11,6 +11,15 @@ import { makeDir, makeUser, ordinaryUser } from '../support/session.ts';
 
 const busybox = (): string => makeBundle('busybox');
 
+/** Empty for a process that is gone. */
+function readCommand(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
 /** A host whose files do not know the user, and a program that stands for getent. */
 function hostWith(getent: string): { files: Record<string, string> } {
   const file = path.join(makeDir(ordinaryUser()), 'getent');
@@ -51,7 +60,8 @@ describe('a user whom the files of the host do not know', () => {
     const tookMs = Date.now() - began;
     expect(ran).toMatchObject({ status: 0, stdout: 'ann\n' });
     expect(ran.stderr).toBe('bundler: no answer within 5 s from getent passwd 4242: USER and HOME tell who you are\n');
-    expect(readFileSync(path.join(dir, 'asked'), 'utf8')).toBe('x\n');
+    // For the user and for the group, at the same time.
+    expect(readFileSync(path.join(dir, 'asked'), 'utf8')).toBe('x\nx\n');
     expect(tookMs).toBeGreaterThan(5000);
     expect(tookMs).toBeLessThan(10_000);
   });
@@ -78,6 +88,19 @@ describe('a user whom the files of the host do not know', () => {
     expect(ran).toMatchObject({ status: 0, stdout: 'ldap-ann\nldap-hpc\n', stderr: '' });
   });
 
+  e2e('is not waited for where nobody needs to know him, and what was asked is ended', async () => {
+    const dir = makeDir(ordinaryUser());
+    const host = hostWith('echo $$ >> /marks/asked; exec sleep 600');
+    const began = Date.now();
+    const ran = await runBare([busybox(), '--version'], { ...host, flags: ['--bind', `${dir}=/marks`] });
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    expect(Date.now() - began).toBeLessThan(4000);
+    const asked = existsSync(path.join(dir, 'asked')) ? readFileSync(path.join(dir, 'asked'), 'utf8') : '';
+    for (const pid of asked.split('\n').filter(Boolean)) {
+      expect(readCommand(Number(pid)), 'a program of the host that goes on').not.toContain('sleep');
+    }
+  });
+
   testNeeding(
     'root',
     'bundler',
@@ -96,7 +119,7 @@ describe('a user whom the files of the host do not know', () => {
     };
     // The first is in /etc/passwd and /etc/group of every Debian.
     expect(await executed(65534)).toEqual([]);
-    expect(await executed(4242)).toEqual(['getent passwd', 'getent group']);
+    expect((await executed(4242)).sort().reverse()).toEqual(['getent passwd', 'getent group']);
   });
 });
 
