@@ -48,7 +48,8 @@ export function defineMake(program: Command): void {
     .option('--json', 'print what was made as JSON')
     .addHelpText(
       'after',
-      '\nWith SOURCE_DATE_EPOCH set, the same image and options give the same bytes.\n\nExample:\n  bundler make np.sqsh && ./np.run --info',
+      "\nThe system's enroot configuration of this machine (/etc/enroot, or ENROOT_SYSCONF_PATH), if there is one, is embedded: docs/configuration.md." +
+        '\nWith SOURCE_DATE_EPOCH set, the same image and options give the same bytes.\n\nExample:\n  bundler make np.sqsh && ./np.run --info',
     )
     .action(async (image: string, given: MakeOptions) => {
       const reporter = createReporter({ quiet: given.quiet === true });
