@@ -5,19 +5,35 @@ import type { HostFacts } from './launch-input.ts';
 import type { Observer } from './observer.ts';
 import type { Request } from './request.ts';
 
-/** The command that installs a program with this host's package manager; '' where it is not known. names: of the package, by family. */
-function installCommand(
-  observer: Observer,
-  names: Readonly<Record<'debian' | 'fedora' | 'suse' | 'arch' | 'alpine', string>>,
-): string {
+const families = {
+  debian: ['debian', 'ubuntu'],
+  fedora: ['fedora', 'rhel', 'centos'],
+  suse: ['suse', 'opensuse'],
+  arch: ['arch'],
+  alpine: ['alpine'],
+} as const;
+type Family = keyof typeof families;
+
+/** The family of distributions that the host belongs to (os-release(5)); '' where it is not known. */
+function familyOf(observer: Observer): Family | '' {
   const text = observer.readFile('/etc/os-release') ?? '';
   const words = [...text.matchAll(/^(?:ID|ID_LIKE)="?([^"\n]*)/gm)].flatMap(([, value = '']) => value.split(' '));
-  const is = (...ids: string[]) => ids.some((id) => words.includes(id));
-  if (is('debian', 'ubuntu')) return `sudo apt-get install ${names.debian}`;
-  if (is('fedora', 'rhel', 'centos')) return `sudo dnf install ${names.fedora}`;
-  if (is('suse', 'opensuse')) return `sudo zypper install ${names.suse}`;
-  if (is('arch')) return `sudo pacman -S ${names.arch}`;
-  return is('alpine') ? `sudo apk add ${names.alpine}` : '';
+  const names = Object.keys(families) as Family[];
+  return names.find((name) => families[name].some((id) => words.includes(id))) ?? '';
+}
+
+const installers = {
+  debian: 'sudo apt-get install',
+  fedora: 'sudo dnf install',
+  suse: 'sudo zypper install',
+  arch: 'sudo pacman -S',
+  alpine: 'sudo apk add',
+} as const;
+
+/** The command that installs a program with this host's package manager; '' where it is not known. names: of the package, by family. */
+function installCommand(observer: Observer, names: Readonly<Record<Family, string>>): string {
+  const family = familyOf(observer);
+  return family === '' ? '' : `${installers[family]} ${names[family]}`;
 }
 
 /** Is a program in the PATH or in a system directory? It is only looked for. */
@@ -65,7 +81,13 @@ export function checkProbe(host: HostFacts, id: string, name: string, need: stri
 /** The page of the first x86-64 system calls, which old C libraries jump to (vsyscall in the kernel's kernel-parameters.txt). */
 export function checkVsyscall(observer: Observer): Check {
   const ok = (observer.readFile('/proc/self/maps') ?? '').includes('[vsyscall]');
-  const cure = ok ? '' : 'add vsyscall=emulate to the kernel command line (GRUB_CMDLINE_LINUX in /etc/default/grub)';
+  const family = familyOf(observer);
+  const cure =
+    family === 'debian'
+      ? `sudo sed -i 's/^GRUB_CMDLINE_LINUX="/&vsyscall=emulate /' /etc/default/grub && sudo update-grub && sudo reboot`
+      : family === 'fedora'
+        ? 'sudo grubby --update-kernel=ALL --args=vsyscall=emulate && sudo reboot'
+        : 'boot with vsyscall=emulate on the kernel command line';
   return {
     id: 'vsyscall',
     group: 'tried',

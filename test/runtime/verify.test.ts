@@ -297,6 +297,26 @@ describe('what else is KO, with its cure', () => {
     expect(place?.cure).toMatch(cure);
   });
 
+  test.each([
+    [
+      'ID=ubuntu\nID_LIKE=debian\n',
+      /^sudo apt-get install uidmap$/,
+      /^sudo sed -i .* && sudo update-grub && sudo reboot$/,
+    ],
+    [
+      'ID="rocky"\nID_LIKE="rhel centos fedora"\n',
+      /^sudo dnf install shadow-utils$/,
+      /^sudo grubby .*vsyscall=emulate/,
+    ],
+    ['ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', /^sudo zypper install shadow$/, /^boot with vsyscall=emulate/],
+    ['ID=alpine\n', /^sudo apk add shadow-uidmap$/, /^boot with/],
+    ['', /^$/, /^boot with/],
+  ])('the commands are those of the distribution: %j', (release, uidmap, vsyscall) => {
+    const verdict = judge({ files: { '/etc/os-release': release, '/proc/self/maps': '' } });
+    expect(find(verdict, 'newuidmap')?.cure).toMatch(uidmap);
+    expect(find(verdict, 'vsyscall')?.cure).toMatch(vsyscall);
+  });
+
   test('where nothing can hold the image the result says so, with status KO', () => {
     const host = { probes: { fuse: 'open 2' }, places: '/t space 28\n', host: { memoryAvailableBytes: 1 } };
     const verdict = judge(host);
