@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "janitor.h"
+#include "passing.h"
 #include "watch.h"
 
 static bool shows_progress(const struct extraction_request *request)
@@ -53,17 +54,15 @@ static int open_parent(const char *path, char name[NAME_MAX + 1], struct fault *
 	return -1;
 }
 
-// Until the tree is there; nest: the name of the nest it is in, or "".
-static int await_tree(int control, bool draw, char nest[NAME_MAX + 1], struct fault *why)
+// Until the tree is there; nest: the name of the nest it is in, or ""; lock: what keeps it from being swept, or -1.
+static int await_tree(int control, bool draw, char nest[NAME_MAX + 1], int *lock, struct fault *why)
 {
 	bool drawn = false;
 	int status = -1;
 
 	for (;;) {
 		struct watch_note note;
-		ssize_t size = recv(control, &note, sizeof note, 0);
-		if (size < 0 && errno == EINTR)
-			continue;
+		ssize_t size = pass_receive(control, &note, sizeof note, lock, 1);
 		if (size != (ssize_t)sizeof note) {
 			fault(why, size < 0 ? errno : 0, "unpack the image: the unpacking process ended early");
 			break;
@@ -121,7 +120,7 @@ int extraction_start(struct extraction *extraction, const struct extraction_requ
 		job.target = (struct target){.parent = parent, .name = name, .shown = request->target, .digest = request->digest};
 	}
 	extraction->control = janitor_start(&job, why);
-	if (extraction->control < 0 || await_tree(extraction->control, shows_progress(request), nest, why) < 0)
+	if (extraction->control < 0 || await_tree(extraction->control, shows_progress(request), nest, &extraction->lock, why) < 0)
 		return -1;
 	return note_tree(extraction, nest, request, why);
 }

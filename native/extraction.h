@@ -18,11 +18,12 @@ struct extraction_request {
 
 struct extraction {
 	int control;               // to the janitor, until watch_hand_over; -1: none
+	int lock;                  // the janitor's own lock of the tree (one open file description), or -1
 	char *path;                // of the tree, in the caller's view of the host; NULL: not unpacked to a directory
 	dev_t dev;
 	ino_t ino;
 };
-#define EXTRACTION_NONE {.control = -1}
+#define EXTRACTION_NONE {.control = -1, .lock = -1}
 
 // Unpacks (or takes an earlier complete target) and returns when the tree is there. Call before any namespace is created. 0 or -1.
 int extraction_start(struct extraction *extraction, const struct extraction_request *request, struct fault *why);

@@ -16,6 +16,7 @@
 #include "detach.h"
 #include "dirs.h"
 #include "nest.h"
+#include "passing.h"
 #include "watch.h"
 
 struct janitor {
@@ -230,6 +231,16 @@ static void wait_for_the_end(struct janitor *janitor)
 	watch_await_end(&watch, janitor->job.process);
 }
 
+// With the lock: whoever holds that too keeps the tree from being swept, should this process be killed.
+static void say_done(const struct janitor *janitor)
+{
+	struct watch_note note = {.kind = WATCH_DONE};
+	int lock = janitor->nest.dir >= 0 ? janitor->nest.lock : janitor->mark;
+
+	snprintf(note.why.text, sizeof note.why.text, "%s", janitor->nest.dir >= 0 ? janitor->nest.name : "");
+	pass_send(janitor->control, &note, sizeof note, &lock, lock >= 0);
+}
+
 _Noreturn static void live(struct janitor *janitor)
 {
 	struct fault why = {.error = 0};
@@ -237,8 +248,7 @@ _Noreturn static void live(struct janitor *janitor)
 
 	close_fd(&janitor->job.unpack.file);
 	if (status == 1) {
-		snprintf(why.text, sizeof why.text, "%s", janitor->nest.dir >= 0 ? janitor->nest.name : "");
-		watch_say(janitor->control, WATCH_DONE, 0, 0, &why);
+		say_done(janitor);
 		wait_for_the_end(janitor);
 	} else if (status < 0) {
 		watch_say(janitor->control, WATCH_FAILED, 0, 0, &why);

@@ -81,7 +81,7 @@ static int make_mountpoint(int root, const char *bind, struct fault *why)
 	return fd < 0 ? fault(why, errno, "make the place %s for %s", place, host) : 0;
 }
 
-static int set_variables(const char *runtime, int job, int hold, struct fault *why)
+static int set_variables(const char *runtime, int job, const int hold[2], struct fault *why)
 {
 	char text[4200];
 
@@ -95,8 +95,10 @@ static int set_variables(const char *runtime, int job, int hold, struct fault *w
 	setenv("PROOT_IGNORE_MISSING_BINDINGS", "1", 1);
 	snprintf(text, sizeof text, "%d", job);
 	setenv("BUNDLER_TRACER_JOB", text, 1);
-	snprintf(text, sizeof text, "%d", hold);
-	return setenv("BUNDLER_TRACER_HOLD", text, 1) < 0 ? fault(why, errno, "start proot") : 0;
+	snprintf(text, sizeof text, "%d", hold[0]);
+	setenv("BUNDLER_TRACER_HOLD", text, 1);
+	snprintf(text, sizeof text, "%d", hold[1]);
+	return setenv("BUNDLER_TRACER_LOCK", text, 1) < 0 ? fault(why, errno, "start proot") : 0;
 }
 
 static void exec_proot(const struct proot_request *request, char *placeholder)
@@ -135,7 +137,7 @@ static void exec_proot(const struct proot_request *request, char *placeholder)
 int proot_run(const struct proot_request *request, struct fault *why)
 {
 	char placeholder[48];
-	int job, hold;
+	int job, hold[2];
 
 	snprintf(placeholder, sizeof placeholder, "/.bundler-%ld", (long)getpid());
 	for (char **bind = request->binds; *bind; bind++)
@@ -146,7 +148,8 @@ int proot_run(const struct proot_request *request, struct fault *why)
 	job = write_job(request, placeholder, why);
 	if (job < 0)
 		return -1;
-	hold = request->hold < 0 ? -1 : fcntl(request->hold, F_DUPFD, 10);
+	for (int i = 0; i < 2; i++)
+		hold[i] = request->hold[i] < 0 ? -1 : fcntl(request->hold[i], F_DUPFD, 10);
 	if (proot_filter(why) < 0 || set_variables(request->runtime, job, hold, why) < 0)
 		return -1;
 	request->finish(request->finish_arg);

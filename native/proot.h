@@ -14,7 +14,7 @@ struct proot_request {
 	const char *search;
 	const char *cwd;         // "": none
 	bool create_cwd, optional_cwd;
-	int hold;                // kept open by the tracing process until the last traced one is gone; -1: nothing
+	int hold[2];             // kept open by the tracing process until the last traced one is gone; -1: nothing
 	void (*finish)(void *arg);   // restores the process, in the last moment
 	void *finish_arg;
 };

@@ -67,7 +67,7 @@ int run_proot(struct run *run, const struct plan_op *op, struct fault *why)
 		.runtime = field[0].data, .path = run->tree ? run->tree : run->extraction.path, .root = run->rootfs.fd, .options = field[1].list,
 		.binds = field[2].list, .argv = field[3].list, .env = run->env, .search = field[4].data, .cwd = field[5].data,
 		.create_cwd = field[6].number & CWD_CREATE, .optional_cwd = field[6].number & CWD_OPTIONAL,
-		.hold = run->extraction.control, .finish = restore, .finish_arg = run,
+		.hold = {run->extraction.control, run->extraction.lock}, .finish = restore, .finish_arg = run,
 	};
 
 	forget_hooks(run);

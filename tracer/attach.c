@@ -21,7 +21,7 @@
 // What proot finds here before it finds it in libc; everything else stays inside.
 #define REPLACE __attribute__((visibility("default")))
 
-int tracer_job = -1, tracer_hold = -1;
+int tracer_job = -1, tracer_hold = -1, tracer_lock = -1;
 bool tracer_is_tracee;
 static pid_t visible;   // in the tracer: the process that the user started; 0 elsewhere
 
@@ -38,6 +38,7 @@ __attribute__((constructor)) static void take_variables(void)
 {
 	tracer_job = take_number("BUNDLER_TRACER_JOB");
 	tracer_hold = take_number("BUNDLER_TRACER_HOLD");
+	tracer_lock = take_number("BUNDLER_TRACER_LOCK");
 }
 
 // proot asks for these when it loads the first program; detach_settle wipes the environment.
@@ -53,7 +54,7 @@ static pid_t become_tracer(pid_t tracee, int link)
 {
 	static const char *const name[] = {"PROOT_LOADER", "PROOT_LOADER_32", "PROOT_NO_SECCOMP", "PROOT_IGNORE_MISSING_BINDINGS"};
 	enum { COUNT = sizeof name / sizeof name[0] };
-	const int keep[] = {link, tracer_hold};
+	const int keep[] = {link, tracer_hold, tracer_lock};
 	char *value[COUNT];
 	pid_t self;
 	int error = 0;
@@ -126,6 +127,7 @@ REPLACE pid_t fork(void)
 	await_tracer(pair[0]);
 	close(pair[0]);
 	close_fd(&tracer_hold);
+	close_fd(&tracer_lock);
 	tracer_is_tracee = true;
 	return 0;
 }

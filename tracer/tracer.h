@@ -6,7 +6,7 @@
 
 // Set from the environment by native/run_proot.c, and taken out of it before anything else runs.
 extern int tracer_job;     // descriptor of the facts that say what to run
-extern int tracer_hold;    // descriptor that proot keeps open for as long as it traces, or -1
+extern int tracer_hold, tracer_lock;   // descriptors that proot keeps open for as long as it traces, or -1
 extern bool tracer_is_tracee;
 
 // Becomes the command of the job, in the process that is traced by now: every path below is one of the container. Does not return.

@@ -108,6 +108,30 @@ describe('through proot', () => {
     expect(readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'))).toEqual([]);
   });
 
+  e2e(
+    'when the janitor is killed, no other start sweeps what is in use; the first one after the end does',
+    async () => {
+      const user = freshUser();
+      const file = makeBundle('busybox');
+      const nests = () => readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'));
+      const running = start([file, 'sh', '-c', 'echo ready; read x; ls /bin/sh'], { user, env });
+      await running.see(/ready\n/);
+      const janitor = listProcesses(user).find(({ command }) => command.startsWith('bundler-janitor'));
+      process.kill(janitor?.pid ?? 0, 'SIGKILL');
+      await run([file, 'true'], { user });
+      await until(
+        () => listProcesses(user).every(({ command }) => !/^bundler-(sweep|janitor|fs)/.test(command)),
+        () => 'the sweep goes on',
+      );
+      expect(nests()).toHaveLength(1);
+      expect(await running.end('go\n')).toMatchObject({ status: 0, stdout: 'ready\n/bin/sh\n' });
+      await untilAllEnded(user);
+      await run([file, 'true'], { user });
+      await untilAllEnded(user);
+      expect(nests()).toEqual([]);
+    },
+  );
+
   e2e('is stopped by Ctrl-Z and goes on with fg in a job-control shell', async () => {
     const running = startOnTerminal(['bash', '--norc', '--noprofile', '-i'], {
       env: { PS1: 'prompt> ', TERM: 'dumb', ...env },
