@@ -54,7 +54,8 @@ static enum effect default_effect(int number)
 // What a signal must do to the child: its handling is its own, but process 1 does not get what it does not handle. Masks: proc_pid_status(5).
 static enum effect find_effect(pid_t child, int number)
 {
-	char path[40], status[8192];
+	static char status[64 << 10];   // the line of groups may be long
+	char path[40];
 	OWN_FD fd = -1;
 	ssize_t size;
 
@@ -66,6 +67,8 @@ static enum effect find_effect(pid_t child, int number)
 	if (size <= 0)
 		return EFFECT_DELIVER;
 	status[size] = 0;
+	if (!strstr(status, "\nSigCgt:"))
+		return EFFECT_DELIVER;
 	if (read_mask(status, "\nSigBlk:", number) || read_mask(status, "\nSigCgt:", number))
 		return EFFECT_DELIVER;
 	return read_mask(status, "\nSigIgn:", number) ? EFFECT_NONE : default_effect(number);
