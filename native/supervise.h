@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standing in for a command that cannot be the process the user started: in a process namespace of its own, or under a tracer.
+// Standing in for a command that cannot be the process the user started, because it is to be in a process namespace of its own.
 //
 // The visible process becomes the supervisor, its child goes on. What the supervisor promises:
 //   - it ends as the command does: with its exit status, or of the signal that the command died of, and not before the child is gone;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The init: process 1 of a namespace (or the first process below a tracer), between the supervisor and the command.
+// The init: process 1 of a namespace, between the supervisor and the command.
 #include <errno.h>
 #include <poll.h>
 #include <sys/signalfd.h>
