@@ -41,7 +41,7 @@ export function readHost(
     overflowUid: readNumber(observer, '/proc/sys/kernel/overflowuid', 65534),
     overflowGid: readNumber(observer, '/proc/sys/kernel/overflowgid', 65534),
     localtime: readLocaltime(observer),
-    ...readCgroups(request, settings, mountinfo),
+    ...readCgroups(observer, request, settings, mountinfo),
     terminal: readTerminal(observer, request, settings),
     shell: options.conf === null ? '' : findShell(observer, request),
     covered: settings.unshare.pid || settings.unshare.net ? findCovered(mountinfo()) : [],
@@ -82,14 +82,26 @@ function readLocaltime(observer: Observer): HostFacts['localtime'] {
   return link === null || !zone?.startsWith('TZif') ? null : { link, zone };
 }
 
-function readCgroups(
+/** Where all is in the unified hierarchy, at its usual place, that is known without going through the whole list of mounts. */
+export function readCgroups(
+  observer: Observer,
   request: Request,
   settings: Settings,
   mountinfo: () => Bytes,
 ): Pick<HostFacts, 'cgroup' | 'cgroupMounts'> {
   const cgroup = settings.hooks.includes('10-cgroups') ? request.cgroup : '';
-  const lines = cgroup === '' ? null : mountinfo().match(/^.* - cgroup2? .*$/gm);
-  return { cgroup, cgroupMounts: lines?.join('\n') ?? '' };
+  if (cgroup === '') return { cgroup, cgroupMounts: '' };
+  const [, unified] = /^0::(\/.*)\n?$/.exec(cgroup) ?? [];
+  if (unified !== undefined && observer.lookAt(`/sys/fs/cgroup${unified}/cgroup.procs`) === 'file') {
+    return { cgroup, cgroupMounts: '0 0 0:0 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw' };
+  }
+  return {
+    cgroup,
+    cgroupMounts:
+      mountinfo()
+        .match(/^.* - cgroup2? .*$/gm)
+        ?.join('\n') ?? '',
+  };
 }
 
 /**

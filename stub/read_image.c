@@ -14,7 +14,7 @@
 #include "image.h"
 #include "roles.h"
 
-enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20, TREE_CONTENT = 64 << 10, TREE_DEPTH = 4, TREE_ENTRIES = 128, MAX_NAMES = 4096 };
+enum { MAX_CONTENT = 1 << 20, CACHE_BYTES = 16 << 20, TREE_CONTENT = 64 << 10, TREE_TOTAL = 256 << 10, TREE_DEPTH = 4, TREE_ENTRIES = 128, MAX_NAMES = 4096 };
 
 static void describe(struct image_reader *reader, uint64_t ref, const char *key, struct buffer *out)
 {
@@ -113,17 +113,21 @@ static int add_names(struct image_reader *reader, const char *path, struct buffe
 	return error ? fault(why, -error, "read the directory %s in the image", path) : 0;
 }
 
-// Everything below a directory as `path` has it, links followed. What is deeper or more than a home directory begins with is left out.
-static int add_tree(struct image_reader *reader, const char *path, int depth, size_t *left, struct buffer *out, struct fault *why)
+struct budget { size_t entries, end; };   // end: of the answer
+
+// Everything below a directory as `path` has it, links followed. What is deeper or more than a home directory begins with is left out: each
+// start reads the manifest.
+static int add_tree(struct image_reader *reader, const char *path, int depth, struct budget *left, struct buffer *out, struct fault *why)
 {
 	struct names names = { .count = 0 };
 	int failed = 0, error = list_names(reader, path, &names);
 	if (error)
 		failed = fault(why, -error, "read the directory %s in the image", path);
-	for (size_t at = 0; !failed && at < names.text.size && *left; at += strlen(names.text.data + at) + 1, (*left)--) {
+	for (size_t at = 0; !failed && at < names.text.size && left->entries && out->size < left->end; at += strlen(names.text.data + at) + 1) {
 		char below[PATH_MAX];
 		if (snprintf(below, sizeof below, "%s/%s", path, names.text.data + at) >= (int)sizeof below)
 			continue;
+		left->entries--;
 		failed = add_path(reader, below, TREE_CONTENT, out, why);
 		if (!failed && depth > 1)
 			failed = add_tree(reader, below, depth - 1, left, out, why);
@@ -139,7 +143,7 @@ static bool is_key(const struct fact *fact, const char *key)
 
 static int answer_fact(struct image_reader *reader, const struct fact *fact, struct buffer *out, struct fault *why)
 {
-	size_t left = TREE_ENTRIES;
+	struct budget left = { TREE_ENTRIES, out->size + TREE_TOTAL };
 	if (!is_key(fact, "path") && !is_key(fact, "look") && !is_key(fact, "names") && !is_key(fact, "tree"))
 		return 0;
 	OWN char *path = strndup(fact->value, fact->value_size);

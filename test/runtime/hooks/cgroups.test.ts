@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
 import { planCgroups } from '../../../runtime/hooks/cgroups.ts';
-import { pick, planOf } from '../launch-fixture.ts';
+import { readCgroups } from '../../../runtime/host.ts';
+import { Observer } from '../../../runtime/observer.ts';
+import { makeInput, pick, planOf } from '../launch-fixture.ts';
 
 const unified = '30 20 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate';
 const legacy = [
@@ -89,5 +91,36 @@ describe('the control group', () => {
     });
     expect(whole).toMatchObject({ source: 'none', msFlags: 1 | 2 | 4 | 8 | 32 | 4096 | 16384, options: 8 | 16 });
     expect(pick(plan, 'entry').some(({ path }) => path.startsWith('/sys/'))).toBe(false);
+  });
+});
+
+describe('looking for control groups', () => {
+  const found = (cgroup: string, there: readonly string[]) => {
+    const { request, settings } = makeInput({ request: { cgroup } });
+    const observer = new Observer();
+    observer.lookAt = (path) => (there.includes(path) ? 'file' : 'missing');
+    let reads = 0;
+    const { cgroupMounts } = readCgroups(observer, request, settings, () => {
+      reads += 1;
+      return `1 0 8:1 / / rw - ext4 /dev/sda rw\n${unified}\n${legacy}\n`;
+    });
+    return { reads, shown: shown(cgroup, cgroupMounts) };
+  };
+
+  test('takes one look where there is one hierarchy, at its usual place', () => {
+    expect(found('0::/a/b\n', ['/sys/fs/cgroup/a/b/cgroup.procs'])).toEqual({
+      reads: 0,
+      shown: ['/sys/fs/cgroup/a/b on /sys/fs/cgroup'],
+    });
+    expect(found('0::/\n', ['/sys/fs/cgroup//cgroup.procs']).reads).toBe(0);
+  });
+
+  test('goes through the mounts elsewhere', () => {
+    expect(found('0::/a/b\n', [])).toEqual({ reads: 1, shown: ['/sys/fs/cgroup/a/b on /sys/fs/cgroup'] });
+    const both = found('4:memory:/m\n0::/\n', ['/sys/fs/cgroup//cgroup.procs']);
+    expect(both).toEqual({
+      reads: 1,
+      shown: ['/sys/fs/cgroup/memory/m on /sys/fs/cgroup/memory', '/sys/fs/cgroup on /sys/fs/cgroup'],
+    });
   });
 });
