@@ -155,14 +155,19 @@ static int check_mark(struct layer_dir *dir, const struct layer_request *request
 {
 	char text[512];
 	ssize_t size = pread(dir->mark, text, sizeof text - 1, 0);
+	OWN_FD upper = -1;
 
 	if (size < 0)
 		return fault(why, errno, "read %s/" MARK, request->dir);
 	text[size] = 0;
 	if (size > 0)
 		return compare_mark(request, text, why);
+	// made by a run that was killed, or emptied by a crash of the machine
+	upper = openat(dir->dir, "upper", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (upper >= 0 && !is_empty(upper))
+		return refuse(request, "its " MARK " is damaged", why);
 	dir->fresh = true;
-	if (dprintf(dir->mark, MARK_HEAD "digest %s\nowners %s\n", request->digest, request->owners) < 0)
+	if (dprintf(dir->mark, MARK_HEAD "digest %s\nowners %s\n", request->digest, request->owners) < 0 || (fdatasync(dir->mark) < 0 && errno != EINVAL))
 		return fault(why, errno, "write %s/" MARK, request->dir);
 	return 0;
 }

@@ -157,6 +157,11 @@ describe('a layer in a directory of the user', () => {
     await write(user, dir, 'true');
     await expectRefusal(user, { dir, digest: 'd2' }, /another image \(digest d1, and this one's is d2\)/);
     await expectRefusal(user, { dir, owners: 'subuid 1' }, /other user ids \(single, and now subuid 1\)/);
+    // As a crash of the machine may leave it: what was written must not be taken for a fresh start, which may be removed.
+    writeFileSync(path.join(dir, '.bundler'), '');
+    mkdirSync(path.join(dir, 'upper/precious'));
+    await expectRefusal(user, { dir }, /its \.bundler is damaged/);
+    expect(existsSync(path.join(dir, 'upper/precious'))).toBe(true);
     mkdirSync(path.join(parent, 'full'));
     chownSync(path.join(parent, 'full'), user.uid, user.uid);
     writeFileSync(path.join(parent, 'full/thesis.tex'), '');
