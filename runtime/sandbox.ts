@@ -11,11 +11,9 @@ import { explainRung, type Rung, readRungs, rungs, rungsQuestion } from './rungs
 /** The rung of the sandbox ladder that a launch stands on. */
 export interface Sandbox {
   readonly rung: Rung;
-  /** Why it is not a better one; '' on the best, or when it was asked for. */
-  readonly because: Bytes;
 }
 
-const best: Sandbox = { rung: 'userns', because: '' };
+const best: Sandbox = { rung: 'userns' };
 
 /** Chooses the best rung that this host allows and that can do what is asked for; or asks what is left without namespaces. */
 export function chooseSandbox(input: LaunchInput): Sandbox | { readonly ask: readonly string[] } {
@@ -24,7 +22,7 @@ export function chooseSandbox(input: LaunchInput): Sandbox | { readonly ask: rea
   const asRoot = settings.allowSuperuser && request.euid === 0;
   // Extraction alone needs no sandbox at all.
   if (input.options.extract && input.options.keep) return best;
-  if (settings.driver === 'kernel') return { rung: 'root', because: '' };
+  if (settings.driver === 'kernel') return { rung: 'root' };
   const cause = explainRung('userns', input);
   if (wanted === 'userns') {
     if (cause !== null) throw new Failure(`BUNDLER_SANDBOX=userns cannot be used: ${cause.cause}`, cause.cure);
@@ -33,13 +31,12 @@ export function chooseSandbox(input: LaunchInput): Sandbox | { readonly ask: rea
   if (wanted === '' && cause === null && !asRoot) return best;
   if (host.answers[rungsQuestion] === undefined) return { ask: [rungsQuestion] };
   if (wanted !== '') return takeWanted(wanted, input);
-  if (asRoot && explainRung('root', input) === null) return { rung: 'root', because: '' };
+  if (asRoot && explainRung('root', input) === null && explainLack('root', input) === null) return { rung: 'root' };
   if (cause === null) return best;
-  const because = cause.cause;
-  const refused: string[] = [`${cause.cause}`];
+  const refused: string[] = [cause.cause];
   for (const rung of rungs.slice(1)) {
     const why = explainRung(rung, input)?.cause ?? explainLack(rung, input);
-    if (why === null) return { rung, because };
+    if (why === null) return { rung };
     refused.push(`${rung}: ${why}`);
   }
   throw new Failure(`cannot start a container on this host: ${refused.join('; ')}`, cause.cure);
@@ -48,7 +45,7 @@ export function chooseSandbox(input: LaunchInput): Sandbox | { readonly ask: rea
 function takeWanted(rung: Rung, input: LaunchInput): Sandbox {
   const cause = explainRung(rung, input);
   const lack = cause?.cause ?? explainLack(rung, input);
-  if (lack === null) return { rung, because: '' };
+  if (lack === null) return { rung };
   throw new Failure(`BUNDLER_SANDBOX=${rung} cannot be used: ${lack}`, cause?.cure || 'leave BUNDLER_SANDBOX unset');
 }
 

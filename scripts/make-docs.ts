@@ -97,6 +97,7 @@ keeps a whole copy instead.
 | variable | meaning |
 |---|---|
 | \`ENROOT_ROOTFS_WRITABLE\` | as \`--rw\`, unless it is \`n\`, \`no\`, \`f\`, \`false\` or empty |
+| \`ENROOT_ALLOW_SUPERUSER\` | started by root: root inside is the real root, in a mount namespace (docs/sandbox.md) |
 | \`ENROOT_REMAP_ROOT\` | as \`--root\`, in the same way |
 | \`ENROOT_UNSHARE_PID\`, \`_NET\`, \`_IPC\`, \`_UTS\` | as \`--pid\`, \`--net\`, \`--ipc\`, \`--uts\`, in the same way |
 | \`BUNDLER_SUBUID\` | as \`--subuid\`, in the same way |

@@ -53,6 +53,9 @@ describe('the choice of a sandbox', () => {
     });
     expect(names(plan)).not.toContain('userns');
     expect(names(plan)).toContain('unshare');
+    const other = { args: ['--user', '33:33'], request: root, host: { answers: { rungs: rootAll } } };
+    const sources = { configured: { ENROOT_ALLOW_SUPERUSER: 'y' } };
+    expect(pick(planOf({ ...other, sources }), 'userns')).toMatchObject([{ insideUid: 33, outsideUid: 0 }]);
   });
 
   test.each([
