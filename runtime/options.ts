@@ -57,6 +57,11 @@ export const optionRows: readonly OptionRow[] = [
   },
   { long: 'root', short: 'r', text: 'Ask to be remapped to root inside the container' },
   { long: 'rw', short: 'w', text: 'Make the container root filesystem writable' },
+  {
+    long: 'overlay',
+    argument: 'DIR',
+    text: 'Keep what is written in DIR, and use it again the next time (implies --rw)',
+  },
   { long: 'user', argument: 'USER[:GROUP]', text: "Be that user inside: a name of the image's, or a number" },
   {
     long: 'subuid',
@@ -67,11 +72,6 @@ export const optionRows: readonly OptionRow[] = [
   { long: 'net', text: 'Run the container in a new network namespace (loopback only)' },
   { long: 'ipc', text: 'Run the container in a new IPC namespace, with a minimal /dev' },
   { long: 'uts', text: 'Run the container in a new UTS namespace (its own host name)' },
-  {
-    long: 'overlay',
-    argument: 'DIR',
-    text: 'Keep what is written in DIR, and use it again the next time (implies --rw)',
-  },
   {
     long: 'no-share',
     text: 'Do not share the mounted image with the other processes of the job',
