@@ -106,7 +106,7 @@ static int copy_mount(struct state *state)
 {
 	if (state->anchor.fd < 0 && !state->failed)
 		state->failed = make_anchor(state) < 0;
-	return state->failed ? -1 : transplant_take(state->anchor.fd);
+	return state->failed ? -1 : transplant_take(state->anchor.fd, false);
 }
 
 // Answers a visitor that has asked. With the mount it becomes a member; without, it goes alone.

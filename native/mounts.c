@@ -7,17 +7,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "mount_fault.h"
 #include "paths.h"
+#include "transplant.h"
 
-#ifndef OPEN_TREE_CLONE
-#define OPEN_TREE_CLONE 1
-#define OPEN_TREE_CLOEXEC O_CLOEXEC
-#define MOVE_MOUNT_F_EMPTY_PATH 0x04
-#define MOVE_MOUNT_T_EMPTY_PATH 0x40
-#endif
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
@@ -52,7 +46,7 @@ void mount_clone_source(struct mount_request *request)
 	if (request->source_fd < 0 || !(request->flags & MS_BIND) || !(request->flags & MS_REC))
 		return;
 	// Linux 5.2 has it; before it, and where a filter denies it, the tree is copied late
-	fd = (int)syscall(SYS_open_tree, request->source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+	fd = transplant_take(request->source_fd, true);
 	if (fd < 0)
 		return;
 	close(request->source_fd);
@@ -63,7 +57,7 @@ void mount_clone_source(struct mount_request *request)
 static int bind(const struct mount_request *request, const char *from, const char *to, int target)
 {
 	if (request->cloned)
-		return (int)syscall(SYS_move_mount, request->source_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+		return transplant_put(request->source_fd, target);
 	return mount(from, to, NULL, MS_BIND | (request->flags & MS_REC), NULL);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "passing.h"
 #include "serve_parts.h"
 
 #define UNPACK "unpack instead: BUNDLER_DRIVER=extract"
@@ -67,25 +68,6 @@ static int fail_mount(struct fault *why, int error, const char *target)
 	}
 }
 
-static int send_descriptor(int socket, int fd)
-{
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof fd)]; } control = { .head = { .cmsg_len = 0 } };
-	char byte = 0;
-	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space };
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-	ssize_t put;
-
-	head->cmsg_level = SOL_SOCKET;
-	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(sizeof fd);
-	memcpy(CMSG_DATA(head), &fd, sizeof fd);
-	do
-		put = sendmsg(socket, &message, MSG_NOSIGNAL);
-	while (put < 0 && errno == EINTR);
-	return put < 0 ? -1 : 0;
-}
-
 int serve_mount(int socket, const char *target, unsigned long ms_flags, bool any_user, struct fault *why)
 {
 	OWN_FD owned = socket;
@@ -101,7 +83,7 @@ int serve_mount(int socket, const char *target, unsigned long ms_flags, bool any
 		any_user ? ",allow_other" : "");
 	if (mount("bundler", target, "fuse.bundler", ms_flags | MS_RDONLY, data) != 0)
 		return fail_mount(why, errno, target);
-	if (send_descriptor(owned, fuse) != 0) {
+	if (pass_send(owned, "", 1, &fuse, 1) != 0) {
 		fault(why, errno, "hand the mount to the file server");
 		return fault_hint(why, "the server has ended; %s", UNPACK);
 	}

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "passing.h"
 #include "serve_order.h"
 #include "serve_parts.h"
 
@@ -73,21 +74,10 @@ static void start_threads(struct server *server, unsigned wanted)
 // The connection's descriptor; -1 when the caller has gone.
 static int receive_descriptor(int socket)
 {
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } control;
 	char byte;
-	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space };
-	const struct cmsghdr *head;
-	ssize_t size;
 	int fd;
 
-	do
-		size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-	while (size < 0 && errno == EINTR);
-	head = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof fd))
-		return -1;
-	memcpy(&fd, CMSG_DATA(head), sizeof fd);
+	pass_receive(socket, &byte, sizeof byte, &fd, 1);
 	return fd;
 }
 

@@ -199,7 +199,7 @@ void share_leave_to_server(struct share *share, bool is_started)
 void share_offer(struct share *share, int root)
 {
 	struct keeper_hello hello = { .wire = KEEPER_WIRE };
-	int passed[2] = { transplant_take(root), open_own_pidfd() };
+	int passed[2] = { transplant_take(root, false), open_own_pidfd() };
 
 	memcpy(hello.key, share->keeper.key, sizeof hello.key);
 	if (passed[0] >= 0 && passed[1] >= 0)

@@ -12,9 +12,9 @@
 #define MOVE_MOUNT_T_EMPTY_PATH 0x40
 #endif
 
-int transplant_take(int root)
+int transplant_take(int root, bool whole_tree)
 {
-	return (int)syscall(SYS_open_tree, root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	return (int)syscall(SYS_open_tree, root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (whole_tree ? AT_RECURSIVE : 0));
 }
 
 int transplant_put(int mount, int target)
