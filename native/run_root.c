@@ -50,6 +50,7 @@ int run_serve(struct run *run, const struct plan_op *op, struct fault *why)
 	run->server_owners = config.image_owners;
 	switch (run_share(run, op, file)) {
 	case SHARE_MEMBER:
+		close_fd(&run->ready);
 		return 0;
 	case SHARE_FIRST:
 		config.keeper = &run->share.keeper;

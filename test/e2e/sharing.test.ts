@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
@@ -16,11 +16,26 @@ const inJobs = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'b
 const members = sanitize ? 16 : 64;
 const mebibyte = 1 << 20;
 
+function serves(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === '/dev/fuse');
+  } catch {
+    return false; // it ended meanwhile
+  }
+}
+
 const named = (user: User, name: string): number[] =>
   listProcesses(user)
     .filter(({ command }) => command === name)
     .map(({ pid }) => pid);
-const servers = (user: User): number[] => named(user, 'bundler-fs');
+/** File servers at work: one that was made in advance, and is not needed, is about to end. */
+const servers = (user: User): number[] => named(user, 'bundler-fs').filter(serves);
+/** Kills the only one there is; never -1, which is everybody. */
+function killOne(pids: readonly number[]): void {
+  const [pid, ...more] = pids;
+  if (pid === undefined || pid <= 1 || more.length > 0) throw new Error(`not one process to kill: ${pids}`);
+  process.kill(pid, 'SIGKILL');
+}
 const keepers = (user: User): number[] => named(user, 'bundler-keeper');
 const sockets = (user: User): string[] =>
   readdirSync(path.join(user.home, '.cache/bundler')).filter((name) => name.startsWith('share-'));
@@ -96,8 +111,8 @@ describe('the processes of a job', () => {
         start(['taskset', '-c', String(i % availableParallelism()), file, ...command], { user, timeoutMs: 100_000 }),
       );
       await Promise.all(all.map((running) => running.see(done, 0, 90_000)));
-      const [server = -1, ...otherServers] = servers(user);
-      const [keeper = -1, ...otherKeepers] = keepers(user);
+      const [server = Number.NaN, ...otherServers] = servers(user);
+      const [keeper = Number.NaN, ...otherKeepers] = keepers(user);
       expect([otherServers, otherKeepers]).toEqual([[], []]);
       for (const pid of [server, keeper])
         expect(field(pid, 'status', 'Cpus_allowed_list')).toBe(field(process.pid, 'status', 'Cpus_allowed_list'));
@@ -137,7 +152,7 @@ describe('the processes of a job', () => {
     const file = makeBundle('large');
     const first = await startReader(file, user);
     const second = await startReader(file, user);
-    process.kill(keepers(user)[0] ?? -1, 'SIGKILL');
+    killOne(keepers(user));
     await until(
       () => keepers(user).length === 0,
       () => `keepers ${keepers(user)}`,
@@ -156,7 +171,7 @@ describe('the processes of a job', () => {
     const first = await startReader(file, user);
     const broken = start([file, 'sh', '-c', 'echo up; read line; ls /usr; echo "status $?"'], { user });
     await broken.see(/up\n/);
-    process.kill(servers(user)[0] ?? -1, 'SIGKILL');
+    killOne(servers(user));
     // The keeper's end is the sign that nobody will be let in any more; a start that comes before it finds out by itself.
     const next = await startReader(file, user);
     expect(servers(user)).toHaveLength(1);
@@ -222,7 +237,7 @@ describe('the processes of a job', () => {
     const user = freshUser();
     const file = makeBundle('large');
     const first = await startReader(file, user);
-    const [keeper = -1] = keepers(user);
+    const keeper = keepers(user)[0] ?? Number.NaN;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGTSTP', 'SIGUSR1'] as const)
       process.kill(keeper, signal);
     const stat = readFileSync(`/proc/${keeper}/stat`, 'latin1')
@@ -240,7 +255,7 @@ describe('the processes of a job', () => {
     const user = freshUser();
     const file = makeBundle('large');
     const first = await startReader(file, user);
-    const [keeper = -1] = keepers(user);
+    const keeper = keepers(user)[0] ?? Number.NaN;
     process.kill(keeper, 'SIGSTOP');
     const second = await startReader(file, user);
     expect(servers(user)).toHaveLength(2);

@@ -21,7 +21,7 @@ beforeAll(() => {
 function serverOf(user: User): number {
   const found = listProcesses(user).filter((p) => p.command === 'bundler-fs');
   expect(found).toHaveLength(1);
-  return found[0]?.pid ?? -1;
+  return found[0]?.pid ?? Number.NaN;
 }
 
 describe('the server process', () => {

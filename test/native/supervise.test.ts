@@ -297,7 +297,7 @@ describe('an init', () => {
     const running = begin('init', 'exec sleep 1000', { user });
     await untilAsleep(user, 1);
     const init = listProcesses(user).find(({ command }) => command === 'bundler-init');
-    process.kill(init?.pid ?? -1, 'SIGKILL');
+    process.kill(init?.pid ?? Number.NaN, 'SIGKILL');
     expect(await running.end()).toMatchObject({ signal: 'SIGKILL' });
     await untilAllEnded(user);
   });

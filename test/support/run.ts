@@ -76,7 +76,9 @@ export class Running {
   }
 
   get pid(): number {
-    return this.child.pid ?? -1;
+    // Never -1, which a test might kill: it is everybody.
+    if (this.child.pid === undefined) throw new Error(`${this.#what}: it was not started`);
+    return this.child.pid;
   }
 
   get shown(): string {
