@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,10 +128,22 @@ int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask
 	return fault(why, 0, "the hook %s ended with status %d", name, WEXITSTATUS(status));
 }
 
-// Directories stay: a hook may have mounted what it has put there. A file that is mounted lives on without its name.
-static void remove_files(int parent, const char *path)
+// Is it the host's side of one of these "HOST:PLACE"?
+static bool is_bound(const struct rootfs *rootfs, const char *path, const char *name, char *const *binds)
 {
-	int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN char *host = NULL;
+	int size = binds && *binds ? asprintf(&host, "%s/%s/%s:", rootfs->base, path, name) : -1;
+
+	for (; size > 0 && *binds; binds++)
+		if (strncmp(*binds, host, (size_t)size) == 0)
+			return true;
+	return false;
+}
+
+// Directories stay: a hook may have mounted what it has put there. A file that is mounted lives on without its name.
+static void remove_files(const struct rootfs *rootfs, const char *path, char *const *binds)
+{
+	int fd = openat(rootfs->staging, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *list = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 
@@ -139,12 +152,13 @@ static void remove_files(int parent, const char *path)
 		return;
 	}
 	while ((entry = readdir(list)))
-		unlinkat(dirfd(list), entry->d_name, 0);
+		if (!is_bound(rootfs, path, entry->d_name, binds))
+			unlinkat(dirfd(list), entry->d_name, 0);
 	closedir(list);
 }
 
-void hook_forget(const struct rootfs *rootfs)
+void hook_forget(const struct rootfs *rootfs, char *const *binds)
 {
-	remove_files(rootfs->staging, "run");
-	remove_files(rootfs->staging, "run/mount");
+	remove_files(rootfs, "run", binds);
+	remove_files(rootfs, "run/mount", binds);
 }

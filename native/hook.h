@@ -13,4 +13,5 @@ struct hook_wait { int (*wait)(void *arg, pid_t pid); void *arg; };
 int hook_run(const struct rootfs *rootfs, const struct plan_op *op, mode_t umask, const struct hook_wait *waiter, struct fault *why);
 
 // Removes the files that hold the environment from the staging file system, with all others that lie beside them.
-void hook_forget(const struct rootfs *rootfs);
+// binds: "HOST:PLACE" each, whose files are still needed by their names; NULL: none.
+void hook_forget(const struct rootfs *rootfs, char *const *binds);

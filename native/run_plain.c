@@ -40,15 +40,15 @@ int run_tree(struct run *run, const struct plan_op *op, struct fault *why)
 	return run->rootfs.fd < 0 ? fault(why, errno, "open the directory %s", path) : 0;
 }
 
-static void forget_hooks(const struct run *run)
+static void forget_hooks(const struct run *run, char *const *binds)
 {
 	if (run->rootfs.staging >= 0)
-		hook_forget(&run->rootfs);
+		hook_forget(&run->rootfs, binds);
 }
 
 int run_chroot(struct run *run, struct fault *why)
 {
-	forget_hooks(run);
+	forget_hooks(run, NULL);
 	if (fchdir(run->rootfs.fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return fault(why, errno, "enter the root filesystem with chroot");
 	// only now: the janitor looks for processes with this root
@@ -70,7 +70,7 @@ int run_proot(struct run *run, const struct plan_op *op, struct fault *why)
 		.hold = {run->extraction.control, run->extraction.lock}, .finish = restore, .finish_arg = run,
 	};
 
-	forget_hooks(run);
+	forget_hooks(run, field[2].list);
 	if (fchdir(run->rootfs.fd) < 0)
 		return fault(why, errno, "enter the root filesystem");
 	return proot_run(&request, why);

@@ -74,7 +74,7 @@ static int set_cwd(struct run *run, const struct plan_op *op, struct fault *why)
 static int pivot(struct run *run, struct fault *why)
 {
 	if (run->rootfs.staging >= 0)
-		hook_forget(&run->rootfs);
+		hook_forget(&run->rootfs, NULL);
 	if (rootfs_pivot(&run->rootfs, why) < 0)
 		return -1;
 	if (run->cwd >= 0 && fchdir(run->cwd) < 0)

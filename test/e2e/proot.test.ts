@@ -201,9 +201,10 @@ describe('through proot', () => {
       script,
       [
         'environ() { echo CONF=yes; }',
-        'hooks() { echo hook > "$ENROOT_ROOTFS/etc/hook"; echo HOOK=too >> "$ENROOT_ENVIRON"; }',
+        'hooks() { echo hook > "$ENROOT_ROOTFS/etc/hook"; echo HOOK=too >> "$ENROOT_ENVIRON"',
+        'echo made > "$ENROOT_RUNTIME_PATH/made"; echo "$ENROOT_RUNTIME_PATH/made /made none x-create=file,bind" >> "$ENROOT_MOUNTS"; }',
         `mounts() { echo "${user.home} /deep/home none x-create=dir,bind"; }`,
-        'rc() { echo "$CONF $HOOK $*"; cat /etc/hook; ls /deep/home; ls "$ROOT"/extract-*; }',
+        'rc() { echo "$CONF $HOOK $*"; cat /etc/hook; ls /deep/home; cat /made; cd "$ROOT"/extract-*/run && ls -p | grep -v /; }',
         '',
       ].join('\n'),
     );
@@ -212,7 +213,7 @@ describe('through proot', () => {
       env,
     });
     expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: '' });
-    expect(ran.stdout).toMatch(/^yes too a\nhook\nconf\.sh\nlock\nroot\n$/);
+    expect(ran.stdout).toMatch(/^yes too a\nhook\nconf\.sh\nmade\nmade\n$/);
     await untilAllEnded(user);
     expect(readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'))).toEqual([]);
     const kept = await run([makeBundle('busybox'), '--keep', '--target', `${user.home}/kept`, '--conf', script], {
