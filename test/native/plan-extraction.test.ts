@@ -17,6 +17,7 @@ import { extractFlags, type Op } from '../../src/format/plan.ts';
 import { testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { Running, start } from '../support/run.ts';
+import { sendSignal } from '../support/send-signal.ts';
 import { makeDir } from '../support/session.ts';
 import { listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
 import { Site } from './extraction-rig.ts';
@@ -129,7 +130,7 @@ describe('an extraction below a place', () => {
       readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('bundler-janitor'),
     );
     expect(janitor).toBeDefined();
-    process.kill(janitor?.pid ?? 0, 'SIGKILL');
+    sendSignal(janitor?.pid, 'SIGKILL');
     await site.sweep();
     expect(site.names().length).toBe(1);
     expect(await running.end('\n')).toMatchObject({ status: 0, stdout: 'up\n127.0.0.1 image\n' });

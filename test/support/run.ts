@@ -75,10 +75,11 @@ export class Running {
     for (const wake of this.#watchers) wake();
   }
 
+  /** Throws where nothing was started: kill(2) takes -1 for every process there is. */
   get pid(): number {
-    // Never -1, which a test might kill: it is everybody.
-    if (this.child.pid === undefined) throw new Error(`${this.#what}: it was not started`);
-    return this.child.pid;
+    const { pid } = this.child;
+    if (pid === undefined) throw new Error(`${this.#what}: was not started`);
+    return pid;
   }
 
   get shown(): string {
