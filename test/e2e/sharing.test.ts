@@ -16,9 +16,10 @@ const inJobs = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'b
 const members = sanitize ? 16 : 64;
 const mebibyte = 1 << 20;
 
+/** Whether it has a connection; the path of its device is told from a root that is gone. */
 function serves(pid: number): boolean {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === '/dev/fuse');
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => /\/fuse$/.test(readlinkSync(`/proc/${pid}/fd/${fd}`)));
   } catch {
     return false; // it ended meanwhile
   }

@@ -57,7 +57,10 @@ export class Cgroup {
   }
 
   pids(): number[] {
-    return readFileSync(path.join(this.#dir, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+    return readFileSync(path.join(this.#dir, 'cgroup.procs'), 'utf8')
+      .split('\n')
+      .map(Number)
+      .filter((pid) => pid > 1);
   }
 
   /** Kills all that is in it, as the end of a job does. */
