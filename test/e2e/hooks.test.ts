@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
@@ -110,10 +110,13 @@ describe('a user whom the files of the host do not know', () => {
   )('is the only one for whom getent is run, or any other program of the host', async () => {
     const executed = async (uid: number) => {
       const user = makeUser(uid);
-      const trace = path.join(makeDir(user), 'trace');
-      const ran = await run(['strace', '-f', '-qq', '-e', 'trace=execve', '-o', trace, busybox(), 'true'], { user });
+      const dir = makeDir(user);
+      // A file for each process (-ff): in one file the lines of processes that run side by side are torn.
+      const strace = ['strace', '-ff', '-qq', '-e', 'trace=execve', '-o', path.join(dir, 'trace')];
+      const ran = await run([...strace, busybox(), 'true'], { user });
       expect(ran.status, ran.stderr).toBe(0);
-      const lines = readFileSync(trace, 'utf8').matchAll(/execve\("([^"]*)", \["([^"]*)"(?:, "([^"]*)")?.* = 0$/gm);
+      const trace = readdirSync(dir).map((name) => readFileSync(path.join(dir, name), 'utf8'));
+      const lines = trace.join('').matchAll(/execve\("([^"]*)", \["([^"]*)"(?:, "([^"]*)")?.* = 0$/gm);
       const all = [...lines].map(([, program = '', , argument]) => `${path.basename(program)} ${argument}`);
       return all.filter((line) => !/^(x\.run|ld\.so|true|sh|busybox) /.test(line));
     };
