@@ -218,7 +218,13 @@ static bool open_dead(struct nest *nest, int parent, const char *name)
 	nest->lock = openat(nest->dir, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (nest->lock < 0)
 		return errno == ENOENT;   // a removal that was interrupted at its end
-	return flock(nest->lock, LOCK_EX | LOCK_NB) == 0 && is_abandoned(nest->lock);
+	if (flock(nest->lock, LOCK_EX | LOCK_NB) < 0 || !is_abandoned(nest->lock))
+		return false;
+	// A dead namespace's number is soon another's, such as that of the container which starts now: who looks again must find it dead.
+	if (ftruncate(nest->lock, 0) < 0) {
+		// a later start will remove it
+	}
+	return true;
 }
 
 // What a crash in the moment before the first rename left: empty but for its lock and an empty root.
