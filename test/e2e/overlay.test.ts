@@ -123,7 +123,10 @@ describe('--rw', () => {
         env: { BUNDLER_RW: 'disk' },
       });
       await running.see(/up/);
-      for (const { pid } of listProcesses(user)) process.kill(pid, 'SIGKILL');
+      // The keeper first: it would clean up after the others.
+      const isKeeper = (command: string): number => (command.includes('bundler-layer') ? 0 : 1);
+      const processes = listProcesses(user).sort((a, b) => isKeeper(a.command) - isKeeper(b.command));
+      for (const { pid } of processes) process.kill(pid, 'SIGKILL');
       await running.end();
       await untilAllEnded(user);
       expect(hasLayer()).toBe(true);
