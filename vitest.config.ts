@@ -19,7 +19,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-    setupFiles: ['test/support/fail-on-reports.ts'],
+    setupFiles: ['test/support/guard-kill.ts', 'test/support/fail-on-reports.ts'],
     // Tests drive real processes, mounts and caches; two files at once is what two cores bear.
     pool: 'forks',
     maxWorkers: 2,

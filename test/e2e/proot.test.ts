@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
-import { e2e } from '../support/features.ts';
-import { compileProgram, repository } from '../support/programs.ts';
+import { e2e, exampleImage, withExample } from '../support/features.ts';
+import { compileProgram } from '../support/programs.ts';
 import { run, start, startOnTerminal } from '../support/run.ts';
 import { sendSignal } from '../support/send-signal.ts';
 import { freshUser, makeDir, ordinaryUser, type User } from '../support/session.ts';
@@ -256,19 +255,12 @@ describe('through proot', () => {
   });
 });
 
-/** Made by `npm run demo`; a test machine may have no mirror for it. */
-const image = path.join(repository, 'build/demo/np-norm-openblas.sqsh');
-
 describe('a Debian with Python and numpy through proot', () => {
-  const withImage: typeof e2e = existsSync(image)
-    ? e2e
-    : (title, body) => test.skip(`${title} (skipped: needs build/demo/np-norm-openblas.sqsh: npm run demo)`, body);
-
-  withImage(
+  withExample(
     'ls -la, find /, 200 processes in a pipeline, numpy, and the benchmark',
     async () => {
       const user = ordinaryUser();
-      const file = makeBundle(image as `/${string}`);
+      const file = makeBundle(exampleImage);
       const kept = ['--quiet', '--target', `${makeDir(user, 'np')}/root`, '--keep'];
       const script = [
         'ls -la / | grep -c " usr$"',

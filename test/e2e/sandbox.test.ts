@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
-import { e2e } from '../support/features.ts';
+import { e2e, exampleImage, withExample } from '../support/features.ts';
 import { runBare } from '../support/run.ts';
 import { docker, rootUser, rungHosts, startOn, startOnTerminalOf } from '../support/rungs.ts';
 import { freshUser } from '../support/session.ts';
@@ -154,6 +154,18 @@ for (const host of rungHosts) {
       await running.see(/interrupted\r\n/);
       expect((await running.end()).status).toBe(5);
     });
+
+    withExample(
+      'the benchmark of the example runs',
+      async () => {
+        const ran = await startOn(host, [makeBundle(exampleImage), '--env', 'OMP_NUM_THREADS=2'], {
+          timeoutMs: 60_000,
+        }).end();
+        expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: '' });
+        expect(ran.stdout).toMatch(/^threads 2\n[\s\S]*check .* ok\n$/);
+      },
+      90_000,
+    );
 
     e2e('descriptors, limits, umask and the pid are those of the process that was started', async () => {
       const script = 'echo $$; umask; ulimit -n; cat <&0';

@@ -5,8 +5,7 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
 import { Cgroup } from '../support/cgroup.ts';
-import { e2e, testNeeding } from '../support/features.ts';
-import { repository } from '../support/programs.ts';
+import { e2e, exampleImage, testNeeding } from '../support/features.ts';
 import { type Running, run, start } from '../support/run.ts';
 import { sanitize } from '../support/sanitize.ts';
 import { freshUser, makeDir, type User } from '../support/session.ts';
@@ -90,10 +89,9 @@ for line in sys.stdin: read_all()
 
 /** The image of the example where the demo has made it, else a generated one of some megabytes. */
 function chooseLoad(): { file: string; command: readonly string[] } {
-  const example = path.join(repository, 'build/demo/np-norm-openblas.sqsh') as `/${string}`;
-  if (sanitize || !existsSync(example)) return { file: makeBundle('large'), command: ['sh', '-c', reader] };
+  if (sanitize || !existsSync(exampleImage)) return { file: makeBundle('large'), command: ['sh', '-c', reader] };
   const one = ['--env', 'OPENBLAS_NUM_THREADS=1'];
-  return { file: makeBundle(example), command: [...one, 'python3', '-c', numpyReader] };
+  return { file: makeBundle(exampleImage), command: [...one, 'python3', '-c', numpyReader] };
 }
 
 describe('the processes of a job', () => {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { test } from 'vitest';
 import { bundler } from './bundle.ts';
 import { whyNoCgroups } from './cgroup.ts';
+import { repository } from './programs.ts';
 import { sanitize } from './sanitize.ts';
 import { isRoot, prepareMachine } from './session.ts';
 
@@ -105,3 +106,11 @@ export const e2e = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs'
 export function e2eExceptSanitized(reason: string): typeof e2e {
   return sanitize ? (title, body) => test.skip(`${title} (skipped with sanitizers: ${reason})`, body) : e2e;
 }
+
+/** The image of the example, which `npm test` and `npm run demo` make where a mirror of Debian can be reached. */
+export const exampleImage = path.join(repository, 'build/demo/np-norm-openblas.sqsh') as `/${string}`;
+
+/** A test that needs the image of the example. */
+export const withExample: typeof e2e = existsSync(exampleImage)
+  ? (title, body, timeoutMs) => e2e(title, body, timeoutMs)
+  : (title, body) => test.skip(`${title} (skipped: ${exampleImage} is missing: npm run demo)`, body);

@@ -16,6 +16,8 @@ export interface RungHost {
 }
 
 export const rungHosts: readonly RungHost[] = [
+  { rung: 'userns', title: 'served in place', flags: [], env: {} },
+  { rung: 'userns', title: 'unpacked', flags: ['--no-fuse'], env: {} },
   { rung: 'root', title: 'real root', flags: ['--uid', '0'], env: { ENROOT_ALLOW_SUPERUSER: 'y' } },
   { rung: 'chroot', title: 'root in docker', flags: docker, env: {} },
   { rung: 'proot', title: 'a user without namespaces', flags: ['--deny', 'userns'], env: {} },
