@@ -25,6 +25,12 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 300_000,
-    reporters: ['default', ['json', { outputFile: process.env['BUNDLER_TEST_REPORT'] ?? 'build/vitest.json' }]],
+    // See flaky-reporter.ts.
+    retry: process.env['CI'] ? 1 : 0,
+    reporters: [
+      'default',
+      'test/support/flaky-reporter.ts',
+      ['json', { outputFile: process.env['BUNDLER_TEST_REPORT'] ?? 'build/vitest.json' }],
+    ],
   },
 });
