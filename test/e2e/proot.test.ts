@@ -98,6 +98,19 @@ describe('through proot', () => {
     expect(readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'))).toEqual([]);
   });
 
+  e2e('SIGTERM and SIGINT end the command by that signal, and nothing is left', async () => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const user = freshUser();
+      const script = 'echo ready; exec sleep 1000';
+      const running = start([makeBundle('busybox'), 'sh', '-c', script], { user, env });
+      await running.see(/ready\n/);
+      running.child.kill(signal);
+      expect(await running.end()).toMatchObject({ signal, stderr: '' });
+      await untilAllEnded(user);
+      expect(readdirSync(`${user.home}/.cache/bundler`).filter((name) => name.startsWith('extract-'))).toEqual([]);
+    }
+  });
+
   e2e('when the tracer is killed, what it traced dies and nothing is left', async () => {
     const user = freshUser();
     const running = start([makeBundle('busybox'), 'sh', '-c', 'sleep 1000 & echo ready; wait'], { user, env });
