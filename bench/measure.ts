@@ -9,6 +9,8 @@ export interface Subject {
   readonly env?: Readonly<Record<string, string>>;
   /** Runs before each measurement and is not part of it. */
   readonly before?: () => void;
+  /** Another user than the setting's. */
+  readonly uid?: number;
   /** Needs real root; else it runs as the ordinary user. */
   readonly asRoot?: boolean;
   readonly tearDown?: () => void;
@@ -68,7 +70,7 @@ function timeRun(repository: string): string {
 export function measureOnce(repository: string, subject: Subject, setting: Setting): number {
   subject.before?.();
   const isRoot = process.getuid?.() === 0;
-  const uid = isRoot && !subject.asRoot ? setting.uid : -1;
+  const uid = isRoot && !subject.asRoot ? (subject.uid ?? setting.uid) : -1;
   const env = {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     HOME: setting.home,

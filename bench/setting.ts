@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Setting } from './measure.ts';
 
-export const uid = 4242;
+/** nobody, whom the files of every host know; for the other kind of user a start also asks `getent`. */
+export const uid = 65534;
+export const strangerUid = 4242;
 export const isRoot = process.getuid?.() === 0;
 
-/** Gives a path to the ordinary user of the measurements. */
-export function giveToUser(file: string): void {
-  if (isRoot) chownSync(file, uid, uid);
+/** Gives a path to the ordinary user of the measurements, or to another. */
+export function giveToUser(file: string, owner = uid): void {
+  if (isRoot) chownSync(file, owner, owner);
 }
 
 /** The np image, made by the example's script and kept; the busybox fixture where no Debian mirror can be reached. */

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { makeImage } from '../../fixtures/make.ts';
-import { giveToUser } from '../setting.ts';
+import { giveToUser, strangerUid } from '../setting.ts';
 import type { Peer } from './peer.ts';
 
 /** This project: later starts, the first start ever, and a small image beside the big one. */
@@ -23,9 +23,18 @@ export const bundlePeer: Peer = (setting) => {
   const freshHome = path.join(setting.work, 'fresh');
   const memory = mkdtempSync(path.join(existsSync('/dev/shm') ? '/dev/shm' : setting.work, 'bundler-bench-cache-'));
   giveToUser(memory);
+  const strangerHome = path.join(setting.work, 'stranger');
+  mkdirSync(strangerHome, { mode: 0o700 });
+  giveToUser(strangerHome, strangerUid);
   return [
     { name: 'bundle', argv: [file, 'true'] },
     { name: 'bundle, 1 MiB image', argv: [small, 'true'] },
+    {
+      name: 'bundle, user not in /etc/passwd',
+      argv: [file, 'true'],
+      uid: strangerUid,
+      env: { HOME: strangerHome },
+    },
     {
       name: 'bundle, BUNDLER_DRIVER=extract, tmpfs',
       argv: [file, 'true'],
