@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "nest.h"
+#include "passing.h"
 
 void watch_say(int control, uint32_t kind, uint64_t done, uint64_t total, const struct fault *why)
 {
@@ -31,15 +32,14 @@ static int watch_staging(int staging)
 	return watch;
 }
 
-// Sends a START note and takes its answer: from then on a sweep knows the container, whatever happens to the keeper.
-static int send_start(int *control, const struct msghdr *message, struct fault *why)
+// Sends a START note, with the descriptor when there is one, and takes its answer: from then on a sweep knows the container, whatever happens to
+// the keeper.
+static int send_start(int *control, const struct watch_note *note, int watch, struct fault *why)
 {
 	struct watch_note answer;
 	ssize_t size;
 
-	while ((size = sendmsg(*control, message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-		;
-	if (size < 0)
+	if (pass_send(*control, note, sizeof *note, &watch, watch < 0 ? 0 : 1) < 0)
 		return fault(why, errno, "hand the container's files over to their keeper");
 	while ((size = recv(*control, &answer, sizeof answer, 0)) < 0 && errno == EINTR)
 		;
@@ -52,53 +52,36 @@ int watch_hand_over(int *control, int staging, struct fault *why)
 	OWN_FD watch = staging < 0 ? -1 : watch_staging(staging);
 	struct stat facts;
 	struct watch_note note = {.kind = WATCH_START};
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra = {.head = {.cmsg_len = 0}};
-	struct iovec part = {&note, sizeof note};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
 	if (stat("/proc/self/ns/mnt", &facts) < 0)
 		return fault(why, errno, "look at the mount namespace");
 	note.done = facts.st_ino;
-	if (watch >= 0) {
-		message.msg_control = &extra;
-		message.msg_controllen = sizeof extra;
-		extra.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-		memcpy(CMSG_DATA(&extra.head), &watch, sizeof(int));
-	}
-	return send_start(control, &message, why) < 0 ? -1 : watch >= 0;
+	return send_start(control, &note, watch, why) < 0 ? -1 : watch >= 0;
 }
 
 int watch_hand_over_root(int *control, int root, struct fault *why)
 {
 	struct stat facts;
 	struct watch_note note = {.kind = WATCH_START_ROOT};
-	struct iovec part = {&note, sizeof note};
-	const struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
 	if (fstat(root, &facts) < 0)
 		return fault(why, errno, "look at the root directory");
 	note.done = facts.st_ino;
 	note.total = facts.st_dev;
-	return send_start(control, &message, why);
+	return send_start(control, &note, -1, why);
 }
 
 int watch_receive(int control, struct watch *watch)
 {
 	struct watch_note note;
-	union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } extra;
-	struct iovec part = {&note, sizeof note};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof extra};
-	struct cmsghdr *head;
 	ssize_t size;
 
 	*watch = (struct watch){.inotify = -1};
-	while ((size = recvmsg(control, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
-		;
-	if (size != (ssize_t)sizeof note || (note.kind != WATCH_START && note.kind != WATCH_START_ROOT))
+	size = pass_receive(control, &note, sizeof note, &watch->inotify, 1);
+	if (size != (ssize_t)sizeof note || (note.kind != WATCH_START && note.kind != WATCH_START_ROOT)) {
+		close_fd(&watch->inotify);
 		return 0;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&watch->inotify, CMSG_DATA(head), sizeof(int));
+	}
 	watch->user = (struct nest_user){.is_root = note.kind == WATCH_START_ROOT, .inode = note.done, .device = note.total};
 	return 1;
 }
