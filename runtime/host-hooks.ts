@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { posix } from 'node:path';
 import type { Bytes } from '../src/format/bytes.ts';
+import { isOff } from '../src/format/enroot-conf.ts';
 import type { Op } from '../src/format/plan.ts';
 import type { Fact } from '../src/format/wire.ts';
 import { confFiles, type HookCall, readFunctionBody, readNulEnvironment, writeDriver } from './conf-script.ts';
@@ -13,7 +14,6 @@ import { mountCommand } from './hook-mounts.ts';
 import { callersPath } from './host.ts';
 import type { LaunchInput, Resumed } from './launch-input.ts';
 import type { Options } from './options.ts';
-import { isOff } from './settings.ts';
 
 /** The version of enroot whose hooks are understood. */
 const enrootVersion = '4.1.2';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
+import { isOff } from '../src/format/enroot-conf.ts';
 import { Failure } from './failure.ts';
 import { chooseHooks } from './hooks/index.ts';
 import type { Options } from './options.ts';
@@ -60,11 +61,6 @@ export interface SettingSources {
   /** `#ENROOT_X=y` lines of the --conf script. */
   readonly directives: Variables;
   readonly builtins: Settings['builtins'];
-}
-
-/** enroot takes these spellings as "off" (its config::fini); the empty string is "off" too. */
-export function isOff(value: Bytes): boolean {
-  return /^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
 }
 
 /** The same for a variable that is on by default, and stays so when it is empty. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Failure } from '../failure.ts';
 import { fromText, toText } from '../format/bytes.ts';
-import { type Asked, evaluateValue, isLaunchSetting, parseConf } from '../format/enroot-conf.ts';
+import { type Asked, evaluateValue, isLaunchSetting, isOff, parseConf } from '../format/enroot-conf.ts';
 import type { EmbeddedConfiguration, EmbeddedFile } from '../format/manifest.ts';
 import { builtinName, findStock } from '../format/stock-files.ts';
 
@@ -19,10 +19,11 @@ const maxBytes = 4 << 20;
 
 /**
  * enroot's configuration as it is here, to be put into a bundle: that of the system (ENROOT_SYSCONF_PATH, else /etc/enroot), and with
- * `all` also the user's (ENROOT_CONFIG_PATH, else ~/.config/enroot) and the ENROOT_* variables of the caller. undefined when there is
+ * `asksAll` or ENROOT_BUNDLE_ALL also the user's (ENROOT_CONFIG_PATH, else ~/.config/enroot) and the ENROOT_* variables of the caller. undefined when there is
  * none. Throws Failure.
  */
-export async function readConfiguration(all: boolean, env: Variables): Promise<EmbeddedConfiguration | undefined> {
+export async function readConfiguration(asksAll: boolean, env: Variables): Promise<EmbeddedConfiguration | undefined> {
+  const all = asksAll || !isOff(env['ENROOT_BUNDLE_ALL'] ?? '');
   const system = env['ENROOT_SYSCONF_PATH'] || '/etc/enroot';
   const home = env['XDG_CONFIG_HOME'] || (env['HOME'] ? join(env['HOME'], '.config') : '');
   const user = env['ENROOT_CONFIG_PATH'] || (home === '' ? '' : join(home, 'enroot'));

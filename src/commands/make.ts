@@ -62,7 +62,6 @@ export function defineMake(program: Command): void {
       const rc = given.rc === undefined ? null : await readScript(given.rc);
       const { makeBundle } = await import('../bundle/make.ts');
       const { readConfiguration } = await import('../bundle/configuration.ts');
-      const all = given.all === true || isOn(process.env.ENROOT_BUNDLE_ALL);
       const made = await makeBundle(
         {
           image,
@@ -72,18 +71,13 @@ export function defineMake(program: Command): void {
           description: given.description ?? '',
           createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
           options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
-          configuration: await readConfiguration(all, process.env),
+          configuration: await readConfiguration(given.all === true, process.env),
         },
         (totalBytes) => (given.json === true ? reporter.silence() : reporter.progress('writing', totalBytes)),
       );
       if (given.json === true) reporter.json(made);
       else reporter.result(`${made.output} (${formatSize(made.sizeBytes)})`);
     });
-}
-
-/** enroot's spellings of "off". */
-function isOn(value = ''): boolean {
-  return !/^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
 }
 
 function nameOf(image: string): string {

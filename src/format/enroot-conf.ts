@@ -15,6 +15,11 @@ export const knownCommands: readonly string[] = ['id -u', 'id -un', 'id -g', 'np
 const forBuilding =
   /^ENROOT_(GZIP_PROGRAM|ZSTD_OPTIONS|SQUASH_OPTIONS|MAX_(PROCESSORS|CONNECTIONS)|CONNECT_TIMEOUT|TRANSFER_(TIMEOUT|RETRIES)|ALLOW_HTTP|BUNDLE_\w+|FORCE_OVERRIDE|VERSION|\w+_PATH)$/;
 
+/** enroot takes these spellings as "off" (its config::fini); the empty string is "off" too. */
+export function isOff(value: Bytes): boolean {
+  return /^(no?|N[oO]?|[fF](alse)?|FALSE|)$/.test(value);
+}
+
 /** Names that enroot.conf may set (enroot, config::load) and that a launch looks at. */
 export function isLaunchSetting(name: string): boolean {
   return /^(ENROOT_[A-Z_]+|MELLANOX_\w+|NVIDIA_\w+)$/.test(name) && !forBuilding.test(name);
