@@ -5,7 +5,6 @@ import { makeBundle } from '../support/bundle.ts';
 import { e2e, exampleImage, withExample } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { run, start, startOnTerminal } from '../support/run.ts';
-import { sendSignal } from '../support/send-signal.ts';
 import { freshUser, makeDir, ordinaryUser, type User } from '../support/session.ts';
 import { listProcesses, type Process, until, untilAllEnded } from '../support/snapshot.ts';
 
@@ -130,7 +129,7 @@ describe('through proot', () => {
       const running = start([file, 'sh', '-c', 'echo ready; read x; ls /bin/sh'], { user, env });
       await running.see(/ready\n/);
       const janitor = listProcesses(user).find(({ command }) => command.startsWith('bundler-janitor'));
-      sendSignal(janitor?.pid, 'SIGKILL');
+      process.kill(janitor?.pid ?? Number.NaN, 'SIGKILL');
       await run([file, 'true'], { user });
       await until(
         () => listProcesses(user).every(({ command }) => !/^bundler-(sweep|janitor|fs)/.test(command)),

@@ -17,7 +17,6 @@ import { extractFlags, type Op } from '../../src/format/plan.ts';
 import { testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
 import { Running, start } from '../support/run.ts';
-import { sendSignal } from '../support/send-signal.ts';
 import { makeDir } from '../support/session.ts';
 import { listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
 import { Site } from './extraction-rig.ts';
@@ -130,7 +129,7 @@ describe('an extraction below a place', () => {
       readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('bundler-janitor'),
     );
     expect(janitor).toBeDefined();
-    sendSignal(janitor?.pid, 'SIGKILL');
+    process.kill(janitor?.pid ?? Number.NaN, 'SIGKILL');
     await site.sweep();
     expect(site.names().length).toBe(1);
     expect(await running.end('\n')).toMatchObject({ status: 0, stdout: 'up\n127.0.0.1 image\n' });
