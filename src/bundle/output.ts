@@ -17,7 +17,7 @@ import { describeSystemError, explain, Failure } from '../failure.ts';
 /** A file being written under a temporary name beside its final one. */
 export interface Output {
   readonly descriptor: number;
-  /** Makes it executable (0755 less the umask), safe on disk, and gives it its final name. */
+  /** Gives it its mode less the umask, makes it safe on disk, and gives it its final name. */
   commit(): Promise<void>;
   /** Removes it; after commit there is nothing to remove. */
   discard(): void;
@@ -25,10 +25,10 @@ export interface Output {
 
 /**
  * Begins a file that appears under its name only when it is whole: `.NAME.partial-PID-RANDOM` in the same directory, mode 0600,
- * removed again when something fails or a signal ends the process. Refuses an existing path unless force, and what is not a
- * regular file always. Throws Failure.
+ * removed again when something fails or a signal ends the process. Its final mode is 0755 unless given. Refuses an existing path unless
+ * force, and what is not a regular file always. Throws Failure.
  */
-export async function createOutput(path: string, options: { force: boolean }): Promise<Output> {
+export async function createOutput(path: string, options: { force: boolean; mode?: number }): Promise<Output> {
   checkTarget(path, options.force);
   const temporary = join(
     dirname(path),
@@ -39,7 +39,7 @@ export async function createOutput(path: string, options: { force: boolean }): P
   try {
     descriptor = await explain(
       `cannot write to the directory ${dirname(path)}`,
-      () => openSync(temporary, 'wx', 0o600),
+      () => openSync(temporary, 'wx+', 0o600),
       'name another place with --output FILE',
     );
   } catch (error) {
@@ -51,7 +51,7 @@ export async function createOutput(path: string, options: { force: boolean }): P
     async commit() {
       await explain(`cannot finish ${path}`, () => {
         if (descriptor === undefined) throw new Error('this output is closed');
-        fchmodSync(descriptor, 0o755 & ~process.umask());
+        fchmodSync(descriptor, (options.mode ?? 0o755) & ~process.umask());
         fsyncSync(descriptor);
         closeSync(descriptor);
         descriptor = undefined;

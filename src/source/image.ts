@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Readable } from 'node:stream';
+import type { OnEvent } from './events.ts';
 
 /** What a content-addressed thing is called and how large it is (OCI image-spec, descriptor.md). */
 export interface Descriptor {
@@ -41,6 +42,11 @@ export interface Image {
   readonly config: Buffer | null;
   /** Lowest first. */
   readonly layers: readonly Layer[];
-  /** Lets go of temporary files and connections. */
+  /**
+   * Begins to fetch all layers, the top one first, which `open` would otherwise do one after the other; told of what happens to each. Settles
+   * when all are here, or rejects with the first that fails. Absent where nothing is fetched.
+   */
+  fetch?(onEvent: OnEvent): Promise<void>;
+  /** Lets go of temporary files and connections; what is being fetched or read fails. */
   close(): Promise<void>;
 }

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createOutput, type Output } from '../bundle/output.ts';
+import { explain } from '../failure.ts';
+import { type Packer, type PackOptions, startPacker } from '../launcher/pack.ts';
+import { emitTree } from '../layer/emit-tree.ts';
+import { type AddedEntry, mergeLayers } from '../layer/merge-layers.ts';
+import { parseImageConfig } from '../source/config.ts';
+import type { OnEvent } from '../source/events.ts';
+import type { Image } from '../source/image.ts';
+import { makeContents } from './contents.ts';
+
+export interface ImportRequest {
+  readonly output: string;
+  readonly force: boolean;
+  readonly pack: Omit<PackOptions, 'createdSeconds'>;
+  /** SOURCE_DATE_EPOCH: the image's own time, and no file in it is newer. Without it the image's time is that of its configuration. */
+  readonly sourceDateSeconds: number | undefined;
+  readonly onEvent: OnEvent;
+}
+
+export interface ImportedImage {
+  readonly output: string;
+  readonly sizeBytes: number;
+  readonly reference: string;
+  readonly manifestDigest: string;
+  readonly inodes: number;
+}
+
+/**
+ * Writes an image's merged layers and enroot's files as a squashfs image: one pass, no unpacked copy, no privileges. The same image gives the same bytes. The
+ * file appears when it is whole. The caller closes the image. Throws Failure; then nothing is left behind but the cache.
+ */
+export async function importImage(image: Image, request: ImportRequest): Promise<ImportedImage> {
+  const output = await createOutput(request.output, { force: request.force, mode: 0o644 });
+  try {
+    const written = await writeImage(image, output, request);
+    await output.commit();
+    return { output: request.output, reference: image.reference, manifestDigest: image.manifestDigest, ...written };
+  } finally {
+    output.discard();
+  }
+}
+
+async function writeImage(
+  image: Image,
+  output: Output,
+  request: ImportRequest,
+): Promise<{ sizeBytes: number; inodes: number }> {
+  const { onEvent } = request;
+  const config =
+    image.config === null ? null : parseImageConfig(image.config, `the configuration of ${image.reference}`);
+  const createdSeconds = request.sourceDateSeconds ?? readTime(config?.created ?? '');
+  const added: AddedEntry[] =
+    config === null || image.config === null
+      ? []
+      : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
+  const workdir = config?.config.WorkingDir ?? '';
+  onEvent({ event: 'writing', output: request.output });
+  const packer = startPacker(output.descriptor, { ...request.pack, createdSeconds });
+  try {
+    const merge = mergeLayers(
+      {
+        layers: image.layers,
+        added,
+        directories: workdir === '' ? [] : [workdir],
+        mtimeSeconds: createdSeconds,
+        onLayer: (index, state) =>
+          onEvent({ event: 'layer', index, state: state === 'begin' ? 'reading' : 'done', presentBytes: null }),
+      },
+      packer,
+    );
+    // What fails while another layer is read ends the import at once.
+    const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
+    const tree = await Promise.race([merge, fetching.then(() => merge)]);
+    return await finish(tree, packer, request, createdSeconds);
+  } catch (error) {
+    await image.close();
+    await packer.abort();
+    throw error;
+  }
+}
+
+async function finish(
+  tree: Awaited<ReturnType<typeof mergeLayers>>,
+  packer: Packer,
+  request: ImportRequest,
+  createdSeconds: number,
+): Promise<{ sizeBytes: number; inodes: number }> {
+  const latest = request.sourceDateSeconds === undefined ? Number.POSITIVE_INFINITY : createdSeconds;
+  const { inodes, root, droppedXattrs } = await emitTree(tree, packer, (seconds) => Math.min(seconds, latest));
+  if (droppedXattrs > 0) {
+    request.onEvent({
+      event: 'warning',
+      text: `${droppedXattrs} extended attributes were left out: squashfs stores only user., trusted. and security. ones`,
+    });
+  }
+  const { sizeBytes } = await explain(`cannot write ${request.output}`, () => packer.finish(inodes, root));
+  return { sizeBytes, inodes };
+}
+
+/** An RFC 3339 time in seconds since 1970; 0 where there is none, as a squashfs image must have one. */
+function readTime(text: string): number {
+  const seconds = Math.floor(Date.parse(text) / 1000);
+  return Number.isNaN(seconds) || seconds < 0 || seconds > 0xffffffff ? 0 : seconds;
+}

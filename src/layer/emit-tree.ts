@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Bytes } from '../format/bytes.ts';
+import type { InodeAttributes, Packer } from '../launcher/pack.ts';
+import type { Inode, RootfsTree } from './rootfs-tree.ts';
+import { noContent } from './store-content.ts';
+
+/** What squashfs can store (squashfs(5), xattr types); POSIX ACLs (`system.`) are not among it. */
+const storable = /^(user|trusted|security)\../s;
+const drainEvery = 4096;
+
+interface Directory {
+  readonly inode: Inode;
+  readonly parent: Inode | null;
+  readonly entries: readonly { readonly name: Bytes; readonly inode: Inode }[];
+}
+
+export interface EmittedTree {
+  readonly inodes: number;
+  readonly root: number;
+  /** How many attributes could not be stored. */
+  readonly droppedXattrs: number;
+}
+
+/** Numbers the inodes of a finished tree and describes them to the packer, children before their directories. changeTime is applied to each mtime. */
+export async function emitTree(
+  tree: RootfsTree,
+  packer: Packer,
+  changeTime: (seconds: number) => number,
+): Promise<EmittedTree> {
+  const { directories, inodes } = numberInodes(tree);
+  const sets = new Map<string, number>();
+  const defined = new Set<Inode>();
+  let droppedXattrs = 0;
+  const attributesOf = (inode: Inode): InodeAttributes => {
+    const { meta } = inode;
+    let xattrs = -1;
+    if (meta.xattrs.size > 0) {
+      const kept = [...meta.xattrs].filter(([name]) => storable.test(name)).sort(([a], [b]) => (a < b ? -1 : 1));
+      droppedXattrs += meta.xattrs.size - kept.length;
+      if (kept.length > 0) xattrs = defineSet(kept);
+    }
+    return {
+      mode: meta.mode,
+      uid: meta.uid,
+      gid: meta.gid,
+      mtimeSeconds: changeTime(meta.mtimeSeconds),
+      nlink: inode.links,
+      xattrs,
+    };
+  };
+  const defineSet = (set: readonly (readonly [Bytes, Buffer])[]): number => {
+    const key = JSON.stringify(set.map(([name, value]) => [name, value.toString('latin1')]));
+    let number = sets.get(key);
+    if (number === undefined) {
+      number = packer.defineXattrs(new Map(set));
+      sets.set(key, number);
+    }
+    return number;
+  };
+  let count = 0;
+  for (const { inode, parent, entries } of directories.reverse()) {
+    for (const { inode: child } of entries) {
+      if (child.children !== undefined || defined.has(child)) continue;
+      if (child.links > 1) defined.add(child);
+      define(packer, child, attributesOf(child));
+      if (++count % drainEvery === 0) await packer.drained();
+    }
+    packer.defineDirectory(
+      inode.number,
+      attributesOf(inode),
+      parent?.number ?? inodes + 1,
+      entries.map(({ name, inode: child }) => ({ name, number: child.number })),
+    );
+    if (++count % drainEvery === 0) await packer.drained();
+  }
+  return { inodes, root: tree.root.inode.number, droppedXattrs };
+}
+
+/** The names of one directory get numbers one after the other, as squashfs stores a directory's numbers as differences. Parents come before children. */
+function numberInodes(tree: RootfsTree): { directories: Directory[]; inodes: number } {
+  const directories: Directory[] = [];
+  const { inode: root } = tree.root;
+  root.number = 1;
+  root.links = 2;
+  let inodes = 1;
+  const waiting: { inode: Inode; parent: Inode | null }[] = [{ inode: root, parent: null }];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { inode, parent } = next;
+    const entries = [...(inode.children ?? [])]
+      .map(([name, { inode: child }]) => ({ name, inode: child }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const { inode: child } of entries) {
+      if (child.number === 0) child.number = ++inodes;
+      if (child.children === undefined) child.links += 1;
+      else {
+        child.links = 2;
+        inode.links += 1;
+        waiting.push({ inode: child, parent: inode });
+      }
+    }
+    directories.push({ inode, parent, entries });
+  }
+  return { directories, inodes };
+}
+
+function define(packer: Packer, inode: Inode, attributes: InodeAttributes): void {
+  const { meta, number } = inode;
+  switch (meta.kind) {
+    case 'file':
+      packer.defineFile(number, attributes, inode.content === noContent ? null : inode.content);
+      break;
+    case 'symlink':
+      packer.defineSymlink(number, attributes, meta.link);
+      break;
+    case 'char':
+    case 'block':
+      packer.defineDevice(number, attributes, meta.kind, meta.major, meta.minor);
+      break;
+    case 'fifo':
+      packer.defineFifo(number, attributes);
+      break;
+    case 'dir':
+    case 'hardlink':
+      throw new Error(`a ${meta.kind} where none can be`);
+  }
+}

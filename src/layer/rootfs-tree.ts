@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type Bytes, toText } from '../format/bytes.ts';
+import { FormatError } from '../format/format-error.ts';
+import { noXattrs, type TarEntry } from './tar-entry.ts';
+
+/** What several names (hard links) may share. */
+export interface Inode {
+  /** The entry that it came from, or that gave a directory its attributes last; its path means nothing here. */
+  meta: TarEntry;
+  /** The content of a file that is not empty: what the caller of applyEntry gave. -1 for everything else. */
+  content: number;
+  /** Inode number and count of names in the finished tree; 0 until it is numbered. */
+  number: number;
+  links: number;
+  /** Of a directory; undefined for everything else. */
+  readonly children: Map<Bytes, Name> | undefined;
+}
+
+/** A name in a directory. */
+export interface Name {
+  readonly inode: Inode;
+  /** The last layer that had this name, or something below it. */
+  layer: number;
+}
+
+/** A root filesystem in memory, while layers are applied to it. */
+export interface RootfsTree {
+  readonly root: Name;
+}
+
+/** A directory on the way to a path, with the names that lead to it, the root first. */
+export type Trail = Name[];
+
+const maxLinks = 255;
+const maxPathBytes = 4096;
+const maxNameBytes = 255;
+
+/** An empty root directory, owned by root, as extractors make directories that no layer describes. */
+export function createTree(mtimeSeconds: number): RootfsTree {
+  return { root: { inode: makeDirectory(mtimeSeconds), layer: -1 } };
+}
+
+export function makeDirectory(mtimeSeconds: number): Inode {
+  const meta: TarEntry = {
+    path: '',
+    kind: 'dir',
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtimeSeconds,
+    sizeBytes: 0,
+    link: '',
+    major: 0,
+    minor: 0,
+    xattrs: noXattrs,
+  };
+  return { meta, content: -1, number: 0, links: 0, children: new Map() };
+}
+
+/**
+ * A path of an archive as components below the root: absolute and relative ones mean the same, `.` and empty components nothing, and `..` goes up but never
+ * above the root (as every extractor for layers has it). Throws FormatError for names and paths that no filesystem takes.
+ */
+export function splitPath(path: Bytes): Bytes[] {
+  if (path.length > maxPathBytes)
+    throw new FormatError(`a path of ${path.length} bytes: ${show(path.slice(0, 100))}..`);
+  const components: Bytes[] = [];
+  for (const component of path.split('/')) {
+    if (component === '' || component === '.') continue;
+    if (component === '..') components.pop();
+    else if (component.length > maxNameBytes)
+      throw new FormatError(`a name of ${component.length} bytes: ${show(component.slice(0, 100))}..`);
+    else if (component.includes('\0')) throw new FormatError(`a name with a NUL: ${show(path)}`);
+    else components.push(component);
+  }
+  return components;
+}
+
+/**
+ * Walks to a directory as a process would whose root directory this is: symlinks are followed, absolute ones from the root, and nothing leads out.
+ * create: missing directories are made, and files of lower layers that stand in the way make room, as they do under an overlay; without it null
+ * is the answer where there is no directory. Throws FormatError for symlink loops, and where a file of the same layer stands in the way.
+ */
+export function walkTo(
+  tree: RootfsTree,
+  components: readonly Bytes[],
+  create: { layer: number; mtimeSeconds: number } | null,
+): Trail | null {
+  const trail: Trail = [tree.root];
+  const waiting = [...components].reverse();
+  let links = 0;
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    if (name === '..') {
+      if (trail.length > 1) trail.pop();
+      continue;
+    }
+    const directory = trail.at(-1) as Name;
+    const children = directory.inode.children as Map<Bytes, Name>;
+    let child = children.get(name);
+    if (child?.inode.meta.kind === 'symlink') {
+      links += 1;
+      if (links > maxLinks)
+        throw new FormatError(`too many symbolic links on the way to ${show(components.join('/'))}`);
+      const target = child.inode.meta.link;
+      if (target.startsWith('/')) trail.length = 1;
+      const parts = target.split('/').filter((part) => part !== '' && part !== '.');
+      waiting.push(...parts.reverse());
+      continue;
+    }
+    if (child?.inode.children === undefined) {
+      if (create === null) return null;
+      if (child !== undefined && child.layer === create.layer) {
+        throw new FormatError(`${show(components.join('/'))} would lie below the file ${show(name)} of the same layer`);
+      }
+      child = { inode: makeDirectory(create.mtimeSeconds), layer: create.layer };
+      children.set(name, child);
+    }
+    trail.push(child);
+  }
+  return trail;
+}
+
+/** The name at a path, without following a symlink at its end; undefined when there is none. Throws FormatError. */
+export function findName(tree: RootfsTree, components: readonly Bytes[]): Name | undefined {
+  if (components.length === 0) return tree.root;
+  const trail = walkTo(tree, components.slice(0, -1), null);
+  return trail?.at(-1)?.inode.children?.get(components.at(-1) as Bytes);
+}
+
+/** A path for messages. */
+export function show(path: Bytes): string {
+  return JSON.stringify(toText(path)).slice(1, -1);
+}
