@@ -22,10 +22,19 @@ export type Feature =
   | 'cgroup'
   | 'extrausers'
   | 'slurm'
-  | 'dpkg';
+  | 'dpkg'
+  | 'umoci'
+  | 'skopeo'
+  | 'registry'
+  | 'podman'
+  | 'buildah';
 
 function hasCommand(name: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
+}
+
+function whyNoCommand(name: string, packageName = name): string | undefined {
+  return hasCommand(name) ? undefined : `${name} is missing: apt-get install ${packageName}`;
 }
 
 function canMakeUserNamespace(): boolean {
@@ -67,6 +76,11 @@ const reasons: Record<Feature, () => string | undefined> = {
     existsSync('/usr/lib/libnss_extrausers.so.2')
       ? undefined
       : 'the name service extrausers is missing: apt-get install libnss-extrausers',
+  umoci: () => whyNoCommand('umoci'),
+  skopeo: () => whyNoCommand('skopeo'),
+  registry: () => whyNoCommand('docker-registry') ?? whyNoCommand('htpasswd', 'apache2-utils'),
+  podman: () => whyNoCommand('podman'),
+  buildah: () => whyNoCommand('buildah'),
   bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
 };
 

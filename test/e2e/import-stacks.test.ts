@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { beforeAll, describe, expect } from 'vitest';
+import { stacks } from '../layer/stacks.ts';
+import { compileNative } from '../native/compile.ts';
+import { listTree } from '../native/image-rig.ts';
+import { bundler } from '../support/bundle.ts';
+import { testNeeding } from '../support/features.ts';
+import { writeLayout } from '../support/oci-layout.ts';
+import { makeRawTar } from '../support/raw-tar.ts';
+import { run } from '../support/run.ts';
+import { makeDir, ordinaryUser } from '../support/session.ts';
+
+const needing = testNeeding('root', 'bundler', 'umoci');
+
+beforeAll(() => {
+  compileNative('dump-image');
+});
+
+/** Files that import adds, and the directory that they lie in. */
+const added = /^\/etc(\/| |$)/;
+
+/** Lines without those of import's own files; without the time of directories that no layer describes, which extractors make now. */
+function comparable(lines: readonly string[], described: ReadonlySet<string>): string[] {
+  return lines
+    .filter((line) => line !== '' && !added.test(line))
+    .map((line) => {
+      const [name = '', mode = '', owner = '', , ...rest] = line.split(' ');
+      const isDir = rest[0] === 'dir';
+      return isDir && !described.has(name) ? `${name} ${mode} ${owner} - ${rest.join(' ')}` : line;
+    });
+}
+
+describe('an imported stack of layers is the tree that `umoci unpack` makes', () => {
+  for (const [name, stack] of Object.entries(stacks)) {
+    needing(name, async () => {
+      const user = ordinaryUser();
+      const dir = makeDir(user, 'stack');
+      const layout = path.join(dir, 'layout');
+      writeLayout(
+        layout,
+        stack.layers.map((entries, index) => ({ tar: makeRawTar(entries), encoding: index % 2 === 0 ? 'gzip' : 'none' })),
+      );
+      chmodSync(layout, 0o755);
+      const imported = await run([bundler, 'import', '--quiet', '-o', 'out.sqsh', `oci:${layout}`], { user, cwd: dir });
+      const unpack = (): void => void execFileSync('umoci', ['unpack', '--image', `${layout}:latest`, path.join(dir, 'unpacked')], { stdio: 'pipe' });
+      if (stack.umoci === 'refuses') expect(unpack).toThrow();
+      if (stack.refused !== undefined) {
+        expect(imported.status, imported.stderr).toBe(125);
+        expect(imported.stderr).toMatch(stack.refused);
+        expect(imported.stderr).toMatch(/^bundler: cannot read layer sha256:/);
+        expect(readdirSync(dir)).not.toContain('out.sqsh');
+        expect(readdirSync(dir).filter((each) => each.includes('partial'))).toEqual([]);
+        return;
+      }
+      expect(imported.status, imported.stderr).toBe(0);
+      const dumped = await run([compileNative('dump-image'), path.join(dir, 'out.sqsh')], { user: { uid: 0, home: '/' } });
+      expect(dumped.status, dumped.stderr).toBe(0);
+      if (stack.umoci === 'refuses') return;
+      unpack();
+      const rootfs = path.join(dir, 'unpacked/rootfs');
+      const described = new Set(
+        stack.layers.flat().flatMap((entry) => (entry.name.endsWith('/') ? [`/${entry.name.replace(/^[./]+|\/+$/g, '')}`.replace(/^\/$/, '')] : [])),
+      );
+      expect(comparable(dumped.bytes.toString('latin1').split('\n'), described)).toEqual(comparable(listTree(rootfs), described));
+      execFileSync('rm', ['-rf', '--one-file-system', path.join(dir, 'unpacked')]);
+      expect(existsSync(rootfs)).toBe(false);
+    });
+  }
+});

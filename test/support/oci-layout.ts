@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+
+export type LayerEncoding = 'gzip' | 'zstd' | 'none';
+
+export interface LayoutLayer {
+  readonly tar: Buffer;
+  readonly encoding?: LayerEncoding;
+}
+
+interface Descriptor {
+  mediaType: string;
+  digest: string;
+  size: number;
+  annotations?: Record<string, string>;
+}
+
+/** Writes an OCI image layout (OCI image-spec, image-layout.md) of these layers, lowest first, under the reference `latest`. */
+export function writeLayout(dir: string, layers: readonly LayoutLayer[], config: Readonly<Record<string, unknown>> = {}): void {
+  mkdirSync(path.join(dir, 'blobs/sha256'), { recursive: true });
+  const put = (mediaType: string, bytes: Buffer): Descriptor => {
+    const hex = createHash('sha256').update(bytes).digest('hex');
+    writeFileSync(path.join(dir, 'blobs/sha256', hex), bytes);
+    return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
+  };
+  const json = (mediaType: string, value: unknown): Descriptor => put(mediaType, Buffer.from(JSON.stringify(value)));
+  const descriptors = layers.map(({ tar, encoding = 'gzip' }) => {
+    const [bytes, suffix] = encoding === 'gzip' ? [gzipSync(tar), '+gzip'] : encoding === 'zstd' ? [zstdCompressSync(tar), '+zstd'] : [tar, ''];
+    return put(`application/vnd.oci.image.layer.v1.tar${suffix}`, bytes);
+  });
+  const imageConfig = json('application/vnd.oci.image.config.v1+json', {
+    created: '2001-09-09T01:46:40Z',
+    architecture: 'amd64',
+    os: 'linux',
+    config,
+    rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => `sha256:${createHash('sha256').update(tar).digest('hex')}`) },
+  });
+  const manifest = json('application/vnd.oci.image.manifest.v1+json', {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: imageConfig,
+    layers: descriptors,
+  });
+  manifest.annotations = { 'org.opencontainers.image.ref.name': 'latest' };
+  writeFileSync(path.join(dir, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
+  writeFileSync(path.join(dir, 'oci-layout'), '{"imageLayoutVersion": "1.0.0"}');
+}
