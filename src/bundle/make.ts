@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
 import { FormatError } from '../format/format-error.ts';
-import type { BuildOptions, EmbeddedConfiguration, Manifest } from '../format/manifest.ts';
+import type { BuildOptions, EmbeddedConfiguration, ImageConfig, Manifest } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
 import type { Fact } from '../format/wire.ts';
 import { imageQuestion, interpretReading } from '../image/rootfs-facts.ts';
@@ -48,8 +48,9 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     const self = await openSelf();
     opened.push(self.file);
     const progress = start(estimateSizeBytes(self.launcher.sizeBytes, self.runtime.sizeBytes, image.sizeBytes));
-    const describe = (digest: Buffer, answer: readonly Fact[]): Buffer => {
-      const { rootfs, unpackedBytes } = interpretReading(answer);
+    const describe = async (digest: Buffer, answer: readonly Fact[]): Promise<Buffer> => {
+      const { rootfs, unpackedBytes, record } = interpretReading(answer);
+      const config = await readLaunchConfig(record);
       const manifest: Manifest = {
         manifestVersion: 1,
         name: request.name,
@@ -69,6 +70,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
           unpackedBytes,
         },
         rootfs,
+        ...(config === undefined ? {} : { config }),
         options: request.options,
         ...(request.configuration === undefined ? {} : { configuration: request.configuration }),
       };
@@ -101,6 +103,14 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
     output.discard();
     for (const file of opened) file.close();
   }
+}
+
+/** The OCI configuration of an imported image; its validator is loaded only for one that has it. */
+async function readLaunchConfig(record: string): Promise<ImageConfig | undefined> {
+  if (record === '') return undefined;
+  const { readImageRecord, toLaunchConfig } = await import('../image/image-record.ts');
+  const origin = readImageRecord(record);
+  return origin === null ? undefined : toLaunchConfig(origin.config);
 }
 
 function checkImage(image: OpenFile): ReturnType<typeof readSuperblock> {

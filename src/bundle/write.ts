@@ -28,7 +28,7 @@ export interface BundleParts {
   /** What is wanted to know of the payload; without it the answer is empty. */
   readonly question?: Omit<ImageQuestion, 'source' | 'offset' | 'sizeBytes'>;
   /** Makes the manifest's bytes, of the payload's digest (32 bytes) and the answer to the question. */
-  describe(digest: Buffer, answer: readonly Fact[]): Buffer;
+  describe(digest: Buffer, answer: readonly Fact[]): Promise<Buffer>;
 }
 
 /**
@@ -63,7 +63,7 @@ export async function writeBundle(
   refuseDamage(runtime, 'runtime', runtimeDigest);
   refuseDamage(launcher, 'launcher', launcherDigest);
   const tree = buildTree(leafDigests, payload.sizeBytes);
-  const manifest = parts.describe(tree.root, answer);
+  const manifest = await parts.describe(tree.root, answer);
 
   const whole = (name: string, data: Buffer): SectionContent => ({
     name,

@@ -12,7 +12,12 @@ export interface ImageReading {
   /** Sum of the regular files' sizes. */
   readonly unpackedBytes: number;
   readonly rootfs: RootfsFacts;
+  /** The image's OCI configuration as JSON, where import has put it; '' without. */
+  readonly record: string;
 }
+
+/** Where an imported image keeps what it was made of: `{"reference", "manifestDigest", "config"}`. */
+export const imageRecordPath = '/etc/bundler/image.json';
 
 const paths = {
   passwd: '/etc/passwd',
@@ -24,6 +29,7 @@ const paths = {
   loginDefs: '/etc/login.defs',
   useradd: '/etc/default/useradd',
   rc: '/etc/rc',
+  record: imageRecordPath,
 } as const;
 
 /** Only whether they are there matters. */
@@ -56,6 +62,7 @@ export function interpretReading(answer: readonly Fact[]): ImageReading {
     inodes,
     usedBytes,
     unpackedBytes: Number(facts.get('unpacked') ?? 0),
+    record: content(paths.record),
     rootfs: {
       passwd: content(paths.passwd),
       group: content(paths.group),

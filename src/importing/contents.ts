@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { fromText } from '../format/bytes.ts';
+import { imageRecordPath } from '../image/rootfs-facts.ts';
 import type { AddedEntry } from '../layer/merge-layers.ts';
 import { noXattrs } from '../layer/tar-entry.ts';
 import type { ImageConfiguration } from '../source/config.ts';
-
-/** Where an image keeps what it was made of; `make` and `export` read it. */
-export const imageRecordPath = '/etc/bundler/image.json';
 
 export interface ImageOrigin {
   /** As enroot writes its provenance: `docker://REGISTRY#IMAGE:TAG`. */

@@ -58,6 +58,8 @@ async function writeImage(
   onEvent({ event: 'writing', output: request.output });
   const packer = startPacker(output.descriptor, { ...request.pack, createdSeconds });
   try {
+    // What fails while another layer is read ends the import at once.
+    const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
     const merge = mergeLayers(
       {
         layers: image.layers,
@@ -69,8 +71,6 @@ async function writeImage(
       },
       packer,
     );
-    // What fails while another layer is read ends the import at once.
-    const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
     const tree = await Promise.race([merge, fetching.then(() => merge)]);
     return await finish(tree, packer, request, createdSeconds);
   } catch (error) {

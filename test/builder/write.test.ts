@@ -61,7 +61,7 @@ async function write(file: string, data: Buffer, changes: Changes = {}): Promise
           sizeBytes: changes.claimedBytes ?? data.length,
           rawSizeBytes: data.length,
         },
-        describe: () => Buffer.from(JSON.stringify(sampleManifest)),
+        describe: async () => Buffer.from(JSON.stringify(sampleManifest)),
       },
       changes.advance ?? (() => {}),
     );
