@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes docs/cmd/{make,inspect,verify,extract,doctor,run-file}.md from the definitions of the commands: node scripts/make-command-docs.ts
+// Writes docs/cmd/{make,inspect,verify,extract,doctor,run-file,cache}.md from the definitions of the commands: node scripts/make-command-docs.ts
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -16,6 +16,12 @@ const examples: Record<string, readonly string[]> = {
   verify: ['bundler verify np.run', 'bundler verify --quiet np.run && ./np.run'],
   extract: ['bundler extract np.run', 'bundler extract -o /scratch/np np.sqsh'],
   doctor: ['bundler doctor', 'bundler doctor --json np.run', 'bundler doctor --apparmor np.run'],
+  cache: [
+    'bundler cache list',
+    'bundler cache prune --older-than 30d',
+    'bundler cache prune --max-size 20G --dry-run',
+    'ENROOT_CACHE_PATH=/scratch/cache bundler cache prune --all -q',
+  ],
   run: ['bundler run np.run', 'bundler run /mnt/noexec/np.run --env OMP_NUM_THREADS=8 python3 norm.py'],
 };
 
@@ -35,23 +41,21 @@ export function renderPages(): Map<string, string> {
 }
 
 function renderPage(command: Command): string {
-  const help = command.createHelp();
   const lines = [
     '<!-- written by scripts/make-command-docs.ts from the definition of the command -->',
     `# bundler ${command.name()}`,
     '',
     command.description(),
     '',
-    `    bundler ${command.name()} ${command.usage()}`,
-    '',
-    ...renderTable(
-      'argument',
-      help.visibleArguments(command).map((argument) => [help.argumentTerm(argument), argument.description]),
-    ),
-    ...renderTable(
-      'option',
-      help.visibleOptions(command).map((option) => [help.optionTerm(option), option.description]),
-    ),
+    ...(command.commands.length === 0
+      ? renderUsage(command)
+      : command.commands.flatMap((part) => [
+          `## bundler ${command.name()} ${part.name()}`,
+          '',
+          part.description(),
+          '',
+          ...renderUsage(part),
+        ])),
     statuses[command.name()] ??
       'The exit status is 0 on success and 125 when bundler fails; the message on stderr says why and what to try.',
     '',
@@ -63,7 +67,26 @@ function renderPage(command: Command): string {
   return lines.join('\n');
 }
 
+/** The synopsis and the tables of a command without commands of its own. */
+function renderUsage(command: Command): string[] {
+  const help = command.createHelp();
+  const above = command.parent?.parent ? `${command.parent.name()} ` : '';
+  return [
+    `    bundler ${above}${command.name()} ${command.usage()}`,
+    '',
+    ...renderTable(
+      'argument',
+      help.visibleArguments(command).map((argument) => [help.argumentTerm(argument), argument.description]),
+    ),
+    ...renderTable(
+      'option',
+      help.visibleOptions(command).map((option) => [help.optionTerm(option), option.description]),
+    ),
+  ];
+}
+
 function renderTable(title: string, rows: readonly (readonly [string, string])[]): string[] {
+  if (rows.length === 0) return [];
   const cell = (text: string) => text.replaceAll('|', '\\|');
   return [`| ${title} | |`, '|---|---|', ...rows.map(([term, text]) => `| \`${cell(term)}\` | ${cell(text)} |`), ''];
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, type CommanderError } from 'commander';
+import { defineCache } from './commands/cache.ts';
 import { defineDoctor } from './commands/doctor.ts';
 import { defineExtract } from './commands/extract.ts';
 import { defineInspect } from './commands/inspect.ts';
@@ -20,26 +21,33 @@ export function createProgram(print: (text: string) => void): Command {
     .showSuggestionAfterError(true)
     .enablePositionalOptions()
     .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => process.stdout.columns ?? 100 });
-  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun, defineDoctor])
+  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun, defineDoctor, defineCache])
     define(program);
-  for (const command of [program, ...program.commands]) command.exitOverride((error) => throwUsage(error, command));
+  for (const command of listCommands(program)) command.exitOverride((error) => throwUsage(error, command));
   return program;
+}
+
+function listCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(listCommands)];
+}
+
+/** `bundler cache list`: a command with those above it. */
+function nameWithParents(command: Command): string {
+  return command.parent === null ? command.name() : `${nameWithParents(command.parent)} ${command.name()}`;
 }
 
 /** Commander's ends that are no errors (help, version) pass; the others become one line and the usage. */
 function throwUsage(error: CommanderError, command: Command): never {
   if (error.exitCode === 0) throw error;
   // Commander's way to say that a command is missing is its whole help.
-  if (error.code === 'commander.help') throw new UsageFailure('a command is missing', `bundler ${command.usage()}`);
+  if (error.code === 'commander.help')
+    throw new UsageFailure('a command is missing', `${nameWithParents(command)} ${command.usage()}`);
   const message = error.message
     .replace(/^error: /, '')
     .replace(/\.?\s*\n/g, ' ')
     // Commander would repeat the whole argument, which may hold a secret: the name before the = is enough.
     .replace(/^option '(?:-\w, )?(--\S+)[^']*' argument '([^'=]*)[\s\S]*' is invalid\. /, '$1 $2: ')
     .trim();
-  const name = command.parent === null ? '' : `${command.name()}: `;
-  throw new UsageFailure(
-    `${name}${message}`,
-    `${command.parent === null ? '' : 'bundler '}${command.name()} ${command.usage()}`,
-  );
+  const name = command.parent === null ? '' : `${nameWithParents(command).slice('bundler '.length)}: `;
+  throw new UsageFailure(`${name}${message}`, `${nameWithParents(command)} ${command.usage()}`);
 }

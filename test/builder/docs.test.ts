@@ -15,6 +15,7 @@ test('every command has a page', () => {
     'extract.md',
     'run-file.md',
     'doctor.md',
+    'cache.md',
   ]);
 });
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { removeQuietly, renameQuietly } from './files.ts';
+import { type Host, nameWriter } from './host.ts';
+
+/*
+ * Each process has credentials of its own, so a waiter tries when an owner failed. But of 128 processes that want what cannot be had not
+ * every one may find out in turn: leases/KEY.failed is new after each try that failed, and a waiter that saw several gives up.
+ */
+
+/** Notes that this process's download failed. No message: others may read it. */
+export function noteFailedTry(directory: string, key: string, host: Host): void {
+  const temporary = join(directory, `.${key}.${nameWriter(host)}`);
+  try {
+    writeFileSync(temporary, `${host.name} ${process.pid} ${randomBytes(8).toString('hex')}\n`, {
+      mode: 0o644,
+      flag: 'wx',
+    });
+  } catch {
+    // Then the others find out themselves.
+    return;
+  }
+  if (!renameQuietly(temporary, notePath(directory, key))) removeQuietly(temporary);
+}
+
+export function forgetFailedTries(directory: string, key: string): void {
+  removeQuietly(notePath(directory, key));
+}
+
+/** What the last failed try wrote: host, process id, a random word; '' when there is none. */
+export function readFailedTry(directory: string, key: string): string {
+  try {
+    return readFileSync(notePath(directory, key), 'utf8').slice(0, 500);
+  } catch {
+    return '';
+  }
+}
+
+function notePath(directory: string, key: string): string {
+  return join(directory, `${key}.failed`);
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Hash } from 'node:crypto';
+import { constants, renameSync, unlinkSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+
+const readBytes = 1 << 20;
+
+/** Adds a whole file to a hash; gives its length. Throws system errors, as all of these. */
+export async function hashFile(handle: FileHandle, hash: Hash): Promise<number> {
+  const buffer = Buffer.allocUnsafe(readBytes);
+  let at = 0;
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+    if (bytesRead === 0) return at;
+    hash.update(buffer.subarray(0, bytesRead));
+    at += bytesRead;
+  }
+}
+
+/** Writes all chunks, one after the other, from a position on. */
+export async function writeAll(handle: FileHandle, chunks: readonly Buffer[], position: number): Promise<void> {
+  let rest = [...chunks];
+  let at = position;
+  while (rest.length > 0) {
+    let { bytesWritten } = await handle.writev(rest, at);
+    at += bytesWritten;
+    while (rest[0] !== undefined && bytesWritten >= rest[0].length) {
+      bytesWritten -= rest[0].length;
+      rest = rest.slice(1);
+    }
+    if (rest[0] !== undefined) rest[0] = rest[0].subarray(bytesWritten);
+  }
+}
+
+/** Makes a rename in it safe on disk; file systems that cannot (EINVAL) need not. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } catch (error) {
+    if (!['EINVAL', 'EROFS', 'ENOTSUP', 'EBADF'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes a file, if it is there and one may. */
+export function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Gone already, or in a directory with the sticky bit and somebody else's.
+  }
+}
+
+/** Renames a file, if it is there and one may; false when not. */
+export function renameQuietly(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import { constants, lstatSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { Failure } from '../failure.ts';
+import type { Descriptor } from '../source/image.ts';
+import { removeQuietly } from './files.ts';
+import { blobPath, cacheHint, explainCache, parseDigest } from './layout.ts';
+
+const chunkBytes = 512 << 10;
+
+/** Whether a blob is there; one of another size is removed. Throws Failure when something else is in its place. */
+export async function findBlob(directory: string, blob: { digest: string; sizeBytes?: number }): Promise<boolean> {
+  const path = blobPath(directory, blob.digest);
+  const status = await explainCache(directory, 'read', () => lstatSync(path, { throwIfNoEntry: false }));
+  if (status === undefined) return false;
+  if (!status.isFile()) {
+    throw new Failure(`cannot use the cache ${directory}: ${path} is not a regular file`, {
+      hint: `remove it, or ${cacheHint}`,
+    });
+  }
+  if (blob.sizeBytes === undefined || status.size === blob.sizeBytes) return true;
+  removeQuietly(path);
+  return false;
+}
+
+/** Notes that a blob is used: its modification time is what prune goes by. */
+export async function touchBlob(handle: FileHandle): Promise<void> {
+  const now = new Date();
+  // Somebody else's file in a shared cache, or a cache on read-only media.
+  await handle.utimes(now, now).catch(() => {});
+}
+
+/** Opens a blob for reading, or a path that stands for it. Throws Failure. */
+export async function openBlobFile(directory: string, blob: Descriptor, path: string): Promise<FileHandle> {
+  const noFollow = path.startsWith('/proc/') ? 0 : constants.O_NOFOLLOW;
+  const handle = await explainCache(directory, 'read', async () => {
+    try {
+      return await open(path, constants.O_RDONLY | noFollow);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      throw new Failure(`${blob.digest} is not in the cache ${directory}`, {
+        hint: 'try again: it was removed meanwhile',
+      });
+    }
+  });
+  const status = await handle.stat();
+  if (status.isFile() && status.size === blob.sizeBytes) return handle;
+  await handle.close();
+  if (status.isFile()) removeQuietly(path);
+  throw new Failure(`${blob.digest} has ${status.size} bytes in the cache ${directory} instead of ${blob.sizeBytes}`, {
+    hint: 'try again: it was removed from the cache',
+  });
+}
+
+/**
+ * The bytes of an open blob, whose digest is taken as they pass: on mismatch the stream ends with a Failure and the bad file is removed.
+ * The stream closes the handle.
+ */
+export function streamVerified(directory: string, blob: Descriptor, handle: FileHandle): Readable {
+  const { algorithm, hex } = parseDigest(blob.digest);
+  const hash = createHash(algorithm);
+  let at = 0;
+  async function readNext(): Promise<Buffer | null> {
+    const buffer = Buffer.allocUnsafe(chunkBytes);
+    const { bytesRead } = await explainCache(directory, 'read', () => handle.read(buffer, 0, buffer.length, at));
+    if (bytesRead > 0) {
+      at += bytesRead;
+      const chunk = buffer.subarray(0, bytesRead);
+      hash.update(chunk);
+      return chunk;
+    }
+    const found = hash.digest('hex');
+    if (found === hex) return null;
+    await removeBad(blobPath(directory, blob.digest), handle);
+    throw damaged(directory, blob, `${algorithm}:${found}`);
+  }
+  return new Readable({
+    highWaterMark: chunkBytes,
+    read() {
+      readNext().then(
+        (chunk) => this.push(chunk),
+        (error: Error) => this.destroy(error),
+      );
+    },
+    destroy(error, callback) {
+      handle.close().then(
+        () => callback(error),
+        () => callback(error),
+      );
+    },
+  });
+}
+
+export function damaged(directory: string, blob: Descriptor, found: string): Failure {
+  return new Failure(`${blob.digest} is damaged in the cache ${directory}: the digest of what is there is ${found}`, {
+    hint: 'try again: it was removed from the cache',
+  });
+}
+
+/** Removes a bad blob, unless a good one has taken its place meanwhile. */
+async function removeBad(path: string, handle: FileHandle): Promise<void> {
+  const bad = await handle.stat();
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there?.ino === bad.ino && there.dev === bad.dev) removeQuietly(path);
+}
