@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../format/bytes.ts';
-import type { InodeAttributes, Packer } from '../launcher/pack.ts';
+import { canStoreXattr, type InodeAttributes, type Packer } from '../launcher/pack.ts';
 import type { Inode, RootfsTree } from './rootfs-tree.ts';
 import { noContent } from './store-content.ts';
 
-/** What squashfs can store (squashfs(5), xattr types); POSIX ACLs (`system.`) are not among it. */
-const storable = /^(user|trusted|security)\../s;
 const drainEvery = 4096;
 
 interface Directory {
@@ -28,17 +26,12 @@ export async function emitTree(
   changeTime: (seconds: number) => number,
 ): Promise<EmittedTree> {
   const { directories, inodes } = numberInodes(tree);
-  const sets = new Map<string, number>();
   const defined = new Set<Inode>();
   let droppedXattrs = 0;
   const attributesOf = (inode: Inode): InodeAttributes => {
     const { meta } = inode;
-    let xattrs = -1;
-    if (meta.xattrs.size > 0) {
-      const kept = [...meta.xattrs].filter(([name]) => storable.test(name)).sort(([a], [b]) => (a < b ? -1 : 1));
-      droppedXattrs += meta.xattrs.size - kept.length;
-      if (kept.length > 0) xattrs = defineSet(kept);
-    }
+    for (const name of meta.xattrs.keys()) if (!canStoreXattr(name)) droppedXattrs += 1;
+    const xattrs = meta.xattrs.size === 0 ? -1 : packer.defineXattrs(meta.xattrs);
     return {
       mode: meta.mode,
       uid: meta.uid,
@@ -47,15 +40,6 @@ export async function emitTree(
       nlink: inode.links,
       xattrs,
     };
-  };
-  const defineSet = (set: readonly (readonly [Bytes, Buffer])[]): number => {
-    const key = JSON.stringify(set.map(([name, value]) => [name, value.toString('latin1')]));
-    let number = sets.get(key);
-    if (number === undefined) {
-      number = packer.defineXattrs(new Map(set));
-      sets.set(key, number);
-    }
-    return number;
   };
   let count = 0;
   for (const { inode, parent, entries } of directories.reverse()) {

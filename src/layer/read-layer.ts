@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
 import { FormatError } from '../format/format-error.ts';
+import { decompress, detectCompression } from '../source/compression.ts';
 import type { Layer } from '../source/image.ts';
-import { decompress } from './decompress.ts';
+import { peek } from '../source/spool.ts';
 import { TarReader, type TarVisitor } from './read-tar.ts';
+
+/** What detectCompression needs. */
+const compressionHeadBytes = 8;
 
 /**
  * Reads a layer from its first to its last byte, so that its digest is checked too. pause is awaited after each piece (up to 1 MiB): the consumer's
@@ -12,9 +15,9 @@ import { TarReader, type TarVisitor } from './read-tar.ts';
  */
 export async function readLayer(layer: Layer, visitor: TarVisitor, pause: () => Promise<void>): Promise<void> {
   const stored = await layer.open();
-  let plain: Readable = stored;
   try {
-    plain = await decompress(stored);
+    const { head, all } = await peek(stored, compressionHeadBytes);
+    const plain = decompress(all, detectCompression(head), nameOf(layer));
     const reader = new TarReader(visitor);
     for await (const piece of plain) {
       reader.write(piece as Buffer);
@@ -22,24 +25,24 @@ export async function readLayer(layer: Layer, visitor: TarVisitor, pause: () => 
     }
     reader.end();
   } catch (error) {
-    throw nameLayer(layer, error);
-  } finally {
-    plain.destroy();
     stored.destroy();
+    await verifyWhole(layer);
+    throw nameLayer(layer, error);
   }
+}
+
+/** Damaged bytes may be refused as content before their end, where the digest tells what they are: then that is the error to show. */
+async function verifyWhole(layer: Layer): Promise<void> {
+  if (layer.digest === '') return;
+  for await (const _ of await layer.open());
 }
 
 /** The same error with the layer's digest in front, where it is about the content. */
 export function nameLayer(layer: Pick<Layer, 'digest'>, error: unknown): unknown {
-  const name = layer.digest === '' ? 'the archive' : `layer ${layer.digest}`;
-  if (error instanceof FormatError) {
-    return new Failure(`cannot read ${name}: ${error.message}`, { hint: error.hint, cause: error });
-  }
-  const code = (error as NodeJS.ErrnoException | null)?.code ?? '';
-  if (/^(Z_|ZSTD_|ERR_ZSTD|ERR_ZLIB|ERR_BUFFER_TOO_LARGE)/.test(code)) {
-    return new Failure(`cannot read ${name}: its compressed data is damaged: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
-  return error;
+  if (!(error instanceof FormatError)) return error;
+  return new Failure(`cannot read ${nameOf(layer)}: ${error.message}`, { hint: error.hint, cause: error });
+}
+
+function nameOf({ digest }: Pick<Layer, 'digest'>): string {
+  return digest === '' ? 'the archive' : `layer ${digest}`;
 }
