@@ -73,15 +73,17 @@ export async function openRegistryImage(reference: RegistryReference, source: Re
   const uri = { kind: 'docker', reference } as const;
   const begun = manifest.layers.map(() => Promise.withResolvers<void>());
   let fetches = false;
-  const layers = manifest.layers.map((blob, index): Layer => ({
-    ...blob,
-    async open() {
-      // With `fetch` the download has its turn; without, it is made here.
-      if (fetches) await begun[index]?.promise;
-      else await cache.obtain(blob, download(blob), { signal: ended.signal });
-      return await cache.openFollowing(blob);
-    },
-  }));
+  const layers = manifest.layers.map(
+    (blob, index): Layer => ({
+      ...blob,
+      async open() {
+        // With `fetch` the download has its turn; without, it is made here.
+        if (fetches) await begun[index]?.promise;
+        else await cache.obtain(blob, download(blob), { signal: ended.signal });
+        return await cache.openFollowing(blob);
+      },
+    }),
+  );
   return {
     reference: formatProvenance(uri),
     name: defaultName(uri),
@@ -107,7 +109,8 @@ async function readConfig(
   download: Parameters<BlobCache['obtain']>[1],
   what: string,
 ): Promise<Buffer> {
-  if (blob.sizeBytes > maxConfigBytes) throw new Failure(`cannot use ${what}: its configuration has ${blob.sizeBytes} bytes`);
+  if (blob.sizeBytes > maxConfigBytes)
+    throw new Failure(`cannot use ${what}: its configuration has ${blob.sizeBytes} bytes`);
   await cache.obtain(blob, download);
   return await cache.read(blob);
 }
@@ -152,7 +155,12 @@ async function fetchLayers(
       );
       begin(index);
       const outcome = await obtaining;
-      onEvent({ event: 'layer', index, state: outcome === 'cached' ? 'cached' : 'downloaded', presentBytes: blob.sizeBytes });
+      onEvent({
+        event: 'layer',
+        index,
+        state: outcome === 'cached' ? 'cached' : 'downloaded',
+        presentBytes: blob.sizeBytes,
+      });
     }
   };
   await Promise.all(Array.from({ length: Math.min(maxConnections, layers.length) }, work));

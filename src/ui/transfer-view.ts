@@ -5,8 +5,10 @@ import { addEvent, formatOutcome, formatTransfer, type Transfer } from './transf
 /** Shows what an import does. */
 export interface TransferView {
   show(event: ImportEvent): void;
-  /** Leaves the terminal as other output expects it. */
+  /** Leaves the terminal as other output expects it. May be called again. */
   end(): void;
+  /** With JSON: the result as the last event. */
+  finish(result: Readonly<Record<string, unknown>>): void;
 }
 
 /** terminal: a line a layer, drawn again and again. plain: a line for each layer that has come. json: every event, a line each, on stdout. */
@@ -23,8 +25,10 @@ export function chooseStyle(options: { json?: boolean; quiet?: boolean }): Trans
 
 /** A view of that style. verbose: notes are shown too. */
 export function createTransferView(style: TransferStyle, options: { verbose?: boolean } = {}): TransferView {
-  if (style === 'json')
-    return { show: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`), end: () => {} };
+  if (style === 'json') {
+    const write = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
+    return { show: createEventFilter(write), end: () => {}, finish: (result) => write({ event: 'done', ...result }) };
+  }
   const print = (text: string): void => void process.stderr.write(`bundler: ${text}\n`);
   const lines = style === 'terminal' ? createLines() : null;
   let transfers: readonly Transfer[] = [];
@@ -41,6 +45,24 @@ export function createTransferView(style: TransferStyle, options: { verbose?: bo
       lines?.draw(transfers, nowMs, event.event === 'layer' && event.state === 'done');
     },
     end: () => lines?.finish(transfers),
+    finish: () => {},
+  };
+}
+
+/** Progress comes with every chunk; a reader of events wants it a few times a second. */
+function createEventFilter(write: (event: ImportEvent) => void): (event: ImportEvent) => void {
+  const lastMs = new Map<number, number>();
+  return (event) => {
+    const key =
+      event.event === 'layer' && (event.state === 'downloading' || event.state === 'waiting')
+        ? event.index
+        : event.event === 'received'
+          ? -1
+          : null;
+    const nowMs = performance.now();
+    if (key !== null && nowMs - (lastMs.get(key) ?? Number.NEGATIVE_INFINITY) < 5 * redrawMs) return;
+    if (key !== null) lastMs.set(key, nowMs);
+    write(event);
   };
 }
 

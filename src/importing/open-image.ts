@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path';
+import { Failure } from '../failure.ts';
+import { isImageUri, parseImageUri } from '../reference/image-uri.ts';
+import type { RegistryReference } from '../reference/registry-reference.ts';
+import type { BuildSettings } from '../settings/build-settings.ts';
+import type { OnEvent } from '../source/events.ts';
+import type { Image, Platform } from '../source/image.ts';
+import type { RegistrySource } from '../source/registry.ts';
+
+/** What all commands that get an image are told. */
+export interface OpenRequest {
+  readonly settings: BuildSettings;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** --arch; null without. */
+  readonly platform: Platform | null;
+  /** --user: whose password is asked for where none is found; '' without. */
+  readonly user: string;
+  /** --password-stdin: what stdin gave; null without. */
+  readonly password: string | null;
+  readonly onEvent: OnEvent;
+}
+
+/** True for what is an image somewhere else, and not a file of ours. */
+export const isSource = isImageUri;
+
+/** Opens an image wherever it is: docker://, dockerd://, podman://, oci:, oci-archive:, docker-archive:, tar: or stdin. Throws Failure. */
+export async function openImage(text: string, request: OpenRequest): Promise<Image> {
+  const uri = parseImageUri(text);
+  if (uri.kind === 'docker') {
+    const { openRegistryImage } = await import('../source/registry.ts');
+    return openRegistryImage(uri.reference, await openRegistrySource(uri.reference, request));
+  }
+  if (uri.kind === 'dir') throw new Failure(`cannot read ${text} as layers: it is a directory`);
+  const { openLocalImage } = await import('../source/open.ts');
+  const { platform, env, settings, onEvent } = request;
+  return openLocalImage(
+    text,
+    {
+      platform,
+      env,
+      temporaryDirectory: settings.temporaryDirectory,
+      onProgress: (_, bytes) => onEvent({ event: 'received', bytes }),
+      log: (note) => onEvent({ event: 'note', text: note }),
+    },
+    process.stdin,
+  );
+}
+
+/** A client for the registry of a reference, with the user's credentials, mirrors, certificates and limits, and the cache. Throws Failure. */
+export async function openRegistrySource(reference: RegistryReference, request: OpenRequest): Promise<RegistrySource> {
+  const { settings, env, onEvent, platform } = request;
+  const [{ createRegistryClient }, { createKeychain }, { openCache }] = await Promise.all([
+    import('../registry/client.ts'),
+    import('../credentials/create-keychain.ts'),
+    import('../cache/blob-cache.ts'),
+  ]);
+  const user = request.user || reference.user;
+  const warn = (text: string): void => onEvent({ event: 'warning', text });
+  const given = await askFor(user, reference.registry, request);
+  const keychain = createKeychain({
+    env,
+    home: settings.home,
+    warn,
+    configDirectory: settings.configDirectory,
+    registries: [reference.registry],
+    ...(given === null ? {} : { given }),
+  });
+  const client = createRegistryClient({
+    keychain,
+    allowHttp: settings.allowHttp,
+    connectTimeoutSeconds: settings.connectTimeoutSeconds,
+    transferTimeoutSeconds: settings.transferTimeoutSeconds,
+    retries: settings.transferRetries,
+    mirrors: settings.mirrors,
+    certificateDirectories: [settings.configDirectory, settings.systemDirectory, '/etc/containers', '/etc/docker']
+      .filter((directory) => directory !== '')
+      .map((directory) => join(directory, 'certs.d')),
+    env,
+    log: (text) => onEvent({ event: 'note', text }),
+  });
+  return { client, cache: await openCache(settings.cacheDirectory), platform, maxConnections: settings.maxConnections };
+}
+
+/** The secret of a user that the command line names with --user: from stdin, the environment, or asked for. A user in the URI only chooses among what is known. */
+async function askFor(
+  user: string,
+  registry: string,
+  request: OpenRequest,
+): Promise<{ user: string; secret: string } | null> {
+  if (request.password !== null) return { user, secret: request.password };
+  if (request.user === '') return null;
+  const secret = request.env['BUNDLER_PASSWORD'];
+  if (secret) return { user, secret };
+  const { askPassword } = await import('../credentials/ask-password.ts');
+  return { user, secret: await askPassword(`Password of ${user} for ${registry}: `) };
+}
