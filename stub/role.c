@@ -69,11 +69,15 @@ void take_role(void)
 		return;
 	if (read_exactly((int)fd, head, MAGIC_SIZE, -1) || frame_read((int)fd, &facts, &why))
 		fault_die(&why, EXIT_OWN_FAILURE);
-	close((int)fd);
 	OWN const char *role = role_fact(&facts, "role");
+	if (role && !strcmp(role, "pack"))
+		_exit(pack_role(&facts, (int)fd));
+	close((int)fd);
 	if (role && !strcmp(role, "extract"))
 		_exit(extract_role(&facts));
 	if (role && !strcmp(role, "copy"))
 		_exit(copy_role(&facts));
+	if (role && !strcmp(role, "walk"))
+		_exit(walk_role(&facts));
 	die(0, "the launcher has no role %s", role ? role : "without a name");
 }

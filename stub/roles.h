@@ -11,3 +11,5 @@ int role_number(const struct buffer *facts, const char *key, uint64_t *value);
 // The roles; each returns the exit status.
 int extract_role(const struct buffer *facts);
 int copy_role(const struct buffer *facts);
+int pack_role(const struct buffer *facts, int input);   // records follow the facts on `input`
+int walk_role(const struct buffer *facts);

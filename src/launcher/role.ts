@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { onInterrupt } from '../cleanup.ts';
 import { Failure, ShownFailure } from '../failure.ts';
 import { decodeFacts, encodeFacts, type Fact, frame } from '../format/wire.ts';
@@ -12,55 +12,91 @@ const roleDescriptor = 3;
 /** The first descriptor of `descriptors` in the launcher; the others follow. */
 export const firstDescriptor = 4;
 
-export interface RoleOptions {
+export interface StartOptions {
   /** Its stderr goes to ours (progress, messages). */
   readonly show?: boolean;
   /** Open descriptors that it gets, as `firstDescriptor` and up. */
   readonly descriptors?: readonly number[];
+}
+
+export interface RoleOptions extends StartOptions {
   /** Gets each frame of facts that it writes, as it comes. */
   readonly onFacts?: (facts: readonly Fact[]) => void;
 }
 
-/**
- * Starts the launcher in one of its roles (docs/plan.md, "Roles") and waits for its end. Throws Failure with the launcher's own
- * message when it fails, or when what it wrote is not whole frames.
- */
-export async function runRole(facts: readonly Fact[], options: RoleOptions = {}): Promise<void> {
+/** A launcher in one of its roles. */
+export interface RunningRole {
+  /** What follows the facts; to be ended, also when nothing follows. Its errors need no listener: `ended` says why. */
+  readonly input: Writable;
+  /** What it writes; to be read, or it does not end. */
+  readonly output: Readable;
+  /** Its end with status 0; else rejects with a Failure that has the launcher's own message. Never unhandled. */
+  readonly ended: Promise<void>;
+  /** Asks it to stop; it clears up after itself. */
+  stop(): void;
+}
+
+/** Starts the launcher in one of its roles (docs/plan.md, "Roles"). */
+export function startRole(facts: readonly Fact[], options: StartOptions = {}): RunningRole {
   const child = spawn(findSelf(), [], {
     stdio: ['ignore', 'pipe', options.show === true ? 'inherit' : 'pipe', 'pipe', ...(options.descriptors ?? [])],
     env: { ...process.env, BUNDLER_ROLE_FD: String(roleDescriptor) },
   });
-  // It cleans up after itself when it is asked to stop.
-  const forget = onInterrupt(() => child.kill('SIGTERM'));
-  let unread = Buffer.alloc(0);
+  const stop = (): void => void child.kill('SIGTERM');
+  const forget = onInterrupt(stop);
   const messages: Buffer[] = [];
-  child.stdout?.on('data', (data: Buffer) => {
-    unread = readFrames(unread.length === 0 ? data : Buffer.concat([unread, data]), options.onFacts);
-  });
   child.stderr?.on('data', (data: Buffer) => messages.push(data));
-  const request = child.stdio[roleDescriptor] as Writable;
-  // A launcher that ends before it has read everything says why on stderr.
-  request.on('error', () => {});
-  request.end(Buffer.concat([handshake, frame(encodeFacts(facts))]));
-  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
+  const input = child.stdio[roleDescriptor] as Writable;
+  input.on('error', () => {});
+  input.write(Buffer.concat([handshake, frame(encodeFacts(facts))]));
+  const closed = new Promise<void>((resolve, reject) => {
     child.once('error', (error) =>
       reject(new Failure(`cannot start the launcher ${findSelf()}: ${error.message}`, { cause: error })),
     );
-    child.once('close', (code, signal) => resolve({ code, signal }));
+    child.once('close', (code, signal) => {
+      if (signal !== null) reject(new Failure(`the launcher was ended by ${signal}`));
+      else if (code === 0) resolve();
+      else if (options.show === true) reject(new ShownFailure(`the launcher ended with status ${code}`));
+      else reject(readMessage(Buffer.concat(messages).toString('utf8'), code));
+    });
   });
-  const { code, signal } = await ended.finally(forget);
-  if (signal !== null) throw new Failure(`the launcher was ended by ${signal}`);
-  if (code !== 0 && options.show === true) throw new ShownFailure(`the launcher ended with status ${code}`);
-  if (code !== 0) throw readMessage(Buffer.concat(messages).toString('utf8'), code);
-  if (unread.length > 0) throw new Failure('the launcher gave an incomplete answer');
+  const ended = closed.finally(forget);
+  ended.catch(() => {});
+  return { input, output: child.stdout as Readable, ended, stop };
+}
+
+/**
+ * Starts the launcher in a role that needs nothing but its facts, and waits for its end. Throws Failure with the launcher's own
+ * message when it fails, or when what it wrote is not whole frames.
+ */
+export async function runRole(facts: readonly Fact[], options: RoleOptions = {}): Promise<void> {
+  const role = startRole(facts, options);
+  const complete = collectFacts(role, options.onFacts);
+  role.input.end();
+  await role.ended;
+  complete();
+}
+
+/**
+ * Hands on each frame of facts that a role writes, as it comes. To be called, after the role has ended, is what it returns: that throws
+ * Failure when the last frame is not whole.
+ */
+export function collectFacts(role: RunningRole, onFacts: (facts: readonly Fact[]) => void = () => {}): () => void {
+  let unread = Buffer.alloc(0);
+  role.output.on('data', (data: Buffer) => {
+    unread = readFrames(unread.length === 0 ? data : Buffer.concat([unread, data]), onFacts);
+  });
+  return () => {
+    if (unread.length > 0) throw new Failure('the launcher gave an incomplete answer');
+  };
 }
 
 /** Hands on all whole frames at the start of some bytes; gives the rest. */
-function readFrames(bytes: Buffer, onFacts: RoleOptions['onFacts']): Buffer<ArrayBuffer> {
+function readFrames(bytes: Buffer, onFacts: (facts: readonly Fact[]) => void): Buffer<ArrayBuffer> {
   let at = 0;
   while (bytes.length - at >= 4 && bytes.length - at - 4 >= bytes.readUInt32LE(at)) {
     const end = at + 4 + bytes.readUInt32LE(at);
-    onFacts?.(decodeFacts(bytes.subarray(at + 4, end)));
+    onFacts(decodeFacts(bytes.subarray(at + 4, end)));
     at = end;
   }
   return Buffer.from(bytes.subarray(at));
