@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { FileHandle } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { pipeline, Transform } from 'node:stream';
 import { Failure } from '../failure.ts';
@@ -11,6 +10,7 @@ import { openDockerArchive } from './docker-archive.ts';
 import { collect, openArchiveTree } from './file-tree.ts';
 import type { Image } from './image.ts';
 import { nameOfReference } from './names.ts';
+import type { OpenFile } from './open-file.ts';
 import type { SourceOptions } from './options.ts';
 import { formatPlatform } from './platform.ts';
 import { spool } from './spool.ts';
@@ -43,7 +43,7 @@ async function save(
   image: string,
   address: DirectAddress,
   options: SourceOptions,
-): Promise<FileHandle> {
+): Promise<OpenFile> {
   const { signal } = options;
   const name = image.split('/').map(encodeURIComponent).join('/');
   const looked = await askDaemon(kind, address, { method: 'GET', path: `/images/${name}/json`, signal });
@@ -111,7 +111,7 @@ async function saveByProgram(
   image: string,
   address: DaemonAddress & { kind: 'ssh' },
   options: SourceOptions,
-): Promise<FileHandle> {
+): Promise<OpenFile> {
   const argv =
     kind === 'docker' ? ['--host', address.url, 'save', image] : ['--remote', '--url', address.url, 'save', image];
   const child = spawn(kind, argv, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...options.env } });

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { explain, Failure } from '../failure.ts';
 import { FormatError } from '../format/format-error.ts';
 import { cleanPath, type Member, walkArchive } from './archive-walk.ts';
 import { fileSource } from './byte-source.ts';
+import { type OpenFile, openFile, readOnce, readRange } from './open-file.ts';
 
 /** The files of an image that is stored on this machine, by their path in it: a directory, or an archive that is never unpacked. */
 export interface FileTree {
@@ -19,7 +19,6 @@ export interface FileTree {
   close(): Promise<void>;
 }
 
-const chunkBytes = 256 << 10;
 const maxLinks = 16;
 
 /** The tree of a directory. Throws Failure when it is none. */
@@ -36,8 +35,7 @@ export async function openDirectoryTree(directory: string, what: string): Promis
       return found?.isFile() ? found.size : null;
     },
     async open(path) {
-      const file = await explain(`cannot read ${path} of ${what}`, () => open(join(directory, cleanPath(path))));
-      return file.createReadStream({ highWaterMark: chunkBytes });
+      return readOnce(await openFile(join(directory, cleanPath(path))));
     },
     async close() {},
   };
@@ -47,16 +45,16 @@ export async function openDirectoryTree(directory: string, what: string): Promis
  * The tree of an uncompressed tar, of which only the headers are read now. Of members with the same path the last counts, as when it is unpacked.
  * Closes the file in the end. Throws Failure when it is no tar, or is cut short.
  */
-export async function openArchiveTree(file: FileHandle, what: string): Promise<FileTree> {
+export async function openArchiveTree(file: OpenFile, what: string): Promise<FileTree> {
   const members = new Map<string, Member>();
-  const { size } = await file.stat();
+  const { size } = file.status;
   try {
-    for (const member of walkArchive(fileSource(file.fd))) {
+    for (const member of walkArchive(fileSource(file.descriptor))) {
       if (member.offset + member.sizeBytes > size) throw new FormatError(`it ends inside ${member.path}`);
       members.set(member.path, member);
     }
   } catch (error) {
-    await file.close();
+    file.close();
     if (error instanceof FormatError)
       throw new Failure(`cannot read ${what}: ${error.message}`, { hint: 'get it again' });
     throw error;
@@ -82,22 +80,9 @@ export async function openArchiveTree(file: FileHandle, what: string): Promise<F
       return readRange(file, member.offset, member.sizeBytes);
     },
     async close() {
-      await file.close();
+      file.close();
     },
   };
-}
-
-/** Bytes of an open file as a stream, which leaves the file open and its position alone. */
-export function readRange(file: FileHandle, offset: number, sizeBytes: number): Readable {
-  // A range of createReadStream has its last byte at least.
-  if (sizeBytes === 0) return Readable.from([], { objectMode: false });
-  return createReadStream('', {
-    fd: file.fd,
-    autoClose: false,
-    start: offset,
-    end: offset + sizeBytes - 1,
-    highWaterMark: chunkBytes,
-  });
 }
 
 /** A whole small file. Throws Failure when it is missing or larger than the limit. */

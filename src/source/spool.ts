@@ -1,60 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto';
-import { unlinkSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, openSync, unlinkSync, write } from 'node:fs';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { describeSystemError, explain, Failure } from '../failure.ts';
+import { adoptDescriptor, type OpenFile } from './open-file.ts';
 import type { SourceOptions } from './options.ts';
 
 /**
  * Keeps a stream in a file without a name in the temporary directory, to be read in any order. The file is gone when it is closed, or
  * the process ends in any way. Throws Failure.
  */
-export async function spool(stream: Readable, what: string, options: SourceOptions): Promise<FileHandle> {
+export async function spool(stream: Readable, what: string, options: SourceOptions): Promise<OpenFile> {
   const { temporaryDirectory: directory, signal, onProgress } = options;
   const hint = 'name a directory with more room in ENROOT_TEMP_PATH';
   const path = join(directory, `.bundler-spool-${process.pid}-${randomUUID()}`);
-  const file = await explain(
+  const descriptor = await explain(
     `cannot write to the temporary directory ${directory}`,
-    () => open(path, 'wx+', 0o600),
+    () => {
+      const opened = openSync(path, 'wx+', 0o600);
+      unlinkSync(path);
+      return opened;
+    },
     hint,
   );
-  try {
-    unlinkSync(path);
-    let bytes = 0;
-    const sink = new Writable({
-      highWaterMark: 1 << 20,
-      write(chunk: Buffer, _encoding, done) {
-        writeFully(file, chunk).then(
-          () => {
-            bytes += chunk.length;
-            onProgress?.(what, bytes);
-            done();
-          },
-          (error: Error) => done(new SpoolError(describeSystemError(error), { cause: error })),
-        );
-      },
-    });
-    await pipeline(stream, sink, signal === undefined ? {} : { signal });
-    return file;
-  } catch (error) {
-    await file.close();
-    if (error instanceof SpoolError) {
-      throw new Failure(`cannot keep ${what} in the temporary directory ${directory}: ${error.message}`, {
-        hint,
-        cause: error,
+  let bytes = 0;
+  const sink = new Writable({
+    highWaterMark: 1 << 20,
+    write(chunk: Buffer, _encoding, done) {
+      writeFully(descriptor, chunk, (error) => {
+        bytes += chunk.length;
+        if (error === null) onProgress?.(what, bytes);
+        done(error === null ? null : new SpoolError(describeSystemError(error), { cause: error }));
       });
-    }
-    throw error;
+    },
+  });
+  try {
+    await pipeline(stream, sink, signal === undefined ? {} : { signal });
+    return adoptDescriptor(descriptor);
+  } catch (error) {
+    closeSync(descriptor);
+    if (!(error instanceof SpoolError)) throw error;
+    throw new Failure(`cannot keep ${what} in the temporary directory ${directory}: ${error.message}`, {
+      hint,
+      cause: error,
+    });
   }
 }
 
 class SpoolError extends Error {}
 
-async function writeFully(file: FileHandle, chunk: Buffer): Promise<void> {
-  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at, chunk.length - at)).bytesWritten;
+function writeFully(descriptor: number, chunk: Buffer, done: (error: Error | null) => void): void {
+  write(descriptor, chunk, (error, count) => {
+    if (error !== null || count === chunk.length) done(error);
+    else writeFully(descriptor, chunk.subarray(count), done);
+  });
 }
 
 /** The first bytes of a stream, and a stream of all its bytes. */

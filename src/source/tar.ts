@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Stats } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { explain, Failure } from '../failure.ts';
+import { Failure } from '../failure.ts';
 import { FormatError } from '../format/format-error.ts';
 import { type ByteSource, walkArchive } from './archive-walk.ts';
 import { BeyondHead, fileSource, headSource } from './byte-source.ts';
-import { type Compression, decompress, detectCompression, isBuiltIn } from './compression.ts';
+import { decompress, detectCompression, isBuiltIn } from './compression.ts';
 import { openDockerArchive } from './docker-archive.ts';
-import { openArchiveTree, readRange } from './file-tree.ts';
+import { openArchiveTree } from './file-tree.ts';
 import type { Image } from './image.ts';
 import { nameOfFile } from './names.ts';
 import { openLayout } from './oci-layout.ts';
+import { type OpenFile, openFile, readOnce, readRange } from './open-file.ts';
 import type { SourceOptions } from './options.ts';
 import { peek, spool } from './spool.ts';
 
@@ -51,49 +50,43 @@ export function classifyTar(source: ByteSource): TarKind | null {
  */
 export async function openTar(path: string, source: string, options: SourceOptions, stream?: Readable): Promise<Image> {
   if (stream !== undefined) return openStream(stream, 'standard input', source, options);
-  const file = await openFile(path);
-  const status = await file.stat();
+  const file = await openPlainFile(path);
   // A pipe or a device is read once, in order.
-  if (!status.isFile()) return openStream(file.createReadStream(), path, source, options);
-  return openRegularFile(file, status, path, source, options);
+  if (!file.status.isFile()) return openStream(readOnce(file), path, source, options);
+  return openRegularFile(file, path, source, options);
 }
 
-async function openFile(path: string): Promise<FileHandle> {
-  const file = await explain(`cannot read ${path}`, () => open(path));
-  if (!(await file.stat()).isDirectory()) return file;
-  await file.close();
+async function openPlainFile(path: string): Promise<OpenFile> {
+  const file = await openFile(path);
+  if (!file.status.isDirectory()) return file;
+  file.close();
   throw new Failure(`cannot read ${path}: it is a directory`, {
     hint: `a root filesystem in a directory is dir:${path}`,
   });
 }
 
-async function openRegularFile(
-  file: FileHandle,
-  { size }: Stats,
-  path: string,
-  source: string,
-  options: SourceOptions,
-): Promise<Image> {
+async function openRegularFile(file: OpenFile, path: string, source: string, options: SourceOptions): Promise<Image> {
   let owned = true;
+  const { size } = file.status;
   try {
     if (size === 0) throw new Failure(`cannot read ${path}: it is empty`);
     const stored = () => readRange(file, 0, size);
-    const compression = detectCompression(Buffer.from(fileSource(file.fd).read(0, 8)));
+    const compression = detectCompression(Buffer.from(fileSource(file.descriptor).read(0, 8)));
     const kind =
       compression === 'none'
-        ? classify(fileSource(file.fd), path)
+        ? classify(fileSource(file.descriptor), path)
         : await classifyStream(decompress(stored(), compression, path), path);
     if (kind === 'rootfs') {
       const open = async () => (isBuiltIn(compression) ? stored() : decompress(stored(), compression, path));
       const sizeBytes = isBuiltIn(compression) ? size : null;
       owned = false;
-      return makeRootfsImage(source, nameOfFile(path), { open, sizeBytes, close: () => file.close() });
+      return makeRootfsImage(source, nameOfFile(path), { open, sizeBytes, close: async () => file.close() });
     }
     const archive = compression === 'none' ? file : await spool(decompress(stored(), compression, path), path, options);
     owned = archive !== file;
     return await openKind(kind, archive, path, source, options);
   } finally {
-    if (owned) await file.close();
+    if (owned) file.close();
   }
 }
 
@@ -131,7 +124,7 @@ function makeRootfsImage(
 /** An archive in an uncompressed file that can be read in any order. null: what it is was not seen yet. */
 async function openKind(
   kind: TarKind | null,
-  file: FileHandle,
+  file: OpenFile,
   what: string,
   source: string,
   options: SourceOptions,
@@ -139,9 +132,9 @@ async function openKind(
   let seen = kind;
   if (seen === null) {
     try {
-      seen = classify(fileSource(file.fd), what);
+      seen = classify(fileSource(file.descriptor), what);
     } catch (error) {
-      await file.close();
+      file.close();
       throw error;
     }
   }
@@ -151,12 +144,12 @@ async function openKind(
       ? openDockerArchive(tree, source, '', options)
       : openLayout(tree, source, '', options);
   }
-  const { size } = await file.stat();
+  const { size } = file.status;
   const name = what === 'standard input' ? 'image' : nameOfFile(what);
   return makeRootfsImage(source, name, {
     open: async () => readRange(file, 0, size),
     sizeBytes: size,
-    close: () => file.close(),
+    close: async () => file.close(),
   });
 }
 
@@ -181,12 +174,14 @@ function classify(source: ByteSource, what: string): TarKind | null {
 /**
  * Opens an archive for reading in any order: as it is when it is an uncompressed regular file, else from a temporary copy. Throws Failure.
  */
-export async function openArchiveFile(path: string, options: SourceOptions): Promise<FileHandle> {
-  const file = await openFile(path);
-  let compression: Compression = 'none';
-  const isRegular = (await file.stat()).isFile();
-  if (isRegular) compression = detectCompression(Buffer.from(fileSource(file.fd).read(0, 8)));
-  if (isRegular && compression === 'none') return file;
-  const { head, all } = await peek(file.createReadStream(), 8);
+export async function openArchiveFile(path: string, options: SourceOptions): Promise<OpenFile> {
+  const file = await openPlainFile(path);
+  if (!file.status.isFile()) return spoolPlain(readOnce(file), path, options);
+  const compression = detectCompression(Buffer.from(fileSource(file.descriptor).read(0, 8)));
+  return compression === 'none' ? file : spoolPlain(readOnce(file), path, options);
+}
+
+async function spoolPlain(stream: Readable, path: string, options: SourceOptions): Promise<OpenFile> {
+  const { head, all } = await peek(stream, 8);
   return spool(decompress(all, detectCompression(head), path), path, options);
 }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'vitest';
+import { isRoot } from './session.ts';
+
+export type Tool = 'buildah' | 'podman' | 'skopeo' | 'umoci' | 'bsdtar' | 'openssl';
+
+function whyMissing(tool: Tool): string | undefined {
+  // As an ordinary user they need sub-uids and more, which say nothing about us.
+  if ((tool === 'buildah' || tool === 'podman') && !isRoot) return `${tool} needs root here`;
+  const found = (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(join(dir, tool)));
+  return found ? undefined : `${tool} is missing: apt-get install ${tool}`;
+}
+
+/** True when all of the tools are there. */
+export function haveTools(...tools: Tool[]): boolean {
+  return tools.every((tool) => whyMissing(tool) === undefined);
+}
+
+/** A `test` that runs only where these tools are; with BUNDLER_MUST_WORK=1 it fails where one is missing. */
+export function testWithTools(...tools: Tool[]): (title: string, body: () => Promise<void> | void) => void {
+  const why = tools.map(whyMissing).filter((reason) => reason !== undefined);
+  if (why.length === 0) return (title, body) => test(title, body);
+  if (process.env['BUNDLER_MUST_WORK'] === '1') {
+    return (title) =>
+      test(title, () => {
+        throw new Error(`must work here, but: ${why.join('; ')}`);
+      });
+  }
+  return (title, body) => test.skip(`${title} (skipped: ${why.join('; ')})`, body);
+}
+
+/** Runs a program and gives what it prints. */
+export function run(program: string, ...argv: string[]): string {
+  return execFileSync(program, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** buildah and podman with a storage of their own. */
+export interface Storage {
+  readonly options: readonly string[];
+  buildah(...argv: string[]): string;
+  podman(...argv: string[]): string;
+}
+
+export function openStorage(directory: string): Storage {
+  const options = ['--root', join(directory, 'root'), '--runroot', join(directory, 'run'), '--storage-driver', 'vfs'];
+  return {
+    options,
+    buildah: (...argv) => run('buildah', ...options, ...argv),
+    podman: (...argv) => run('podman', ...options, ...argv),
+  };
+}
+
+/** Commits an image of one more layer, with the files of a directory, on another image or `scratch`. */
+export function buildImage(storage: Storage, base: string, files: string, name: string, ...config: string[]): void {
+  const container = storage.buildah('from', base).trim();
+  storage.buildah('copy', '-q', container, files, '/');
+  if (config.length > 0) storage.buildah('config', ...config, container);
+  storage.buildah('commit', '-q', container, name);
+  storage.buildah('rm', container);
+}
+
+/** The API of a storage on a socket. The socket is there when this returns; ended by `stop`. */
+export async function servePodman(storage: Storage, socket: string): Promise<{ stop(): Promise<void> }> {
+  const child = spawn('podman', [...storage.options, 'system', 'service', '-t', '0', `unix://${socket}`], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let complaint = '';
+  child.stderr.on('data', (data: Buffer) => {
+    complaint += data;
+  });
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  while (!existsSync(socket)) {
+    if (child.exitCode !== null) throw new Error(`podman system service: ${complaint}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return {
+    async stop() {
+      child.kill();
+      await ended;
+    },
+  };
+}
