@@ -1,14 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, type CommanderError } from 'commander';
 import { defineCache } from './commands/cache.ts';
+import { defineDigest } from './commands/digest.ts';
 import { defineDoctor } from './commands/doctor.ts';
 import { defineExtract } from './commands/extract.ts';
+import { defineImport } from './commands/import.ts';
 import { defineInspect } from './commands/inspect.ts';
 import { defineMake } from './commands/make.ts';
 import { defineRun } from './commands/run.ts';
 import { defineVerify } from './commands/verify.ts';
 import { UsageFailure } from './failure.ts';
 import { version } from './version.ts';
+
+const commands = [
+  defineMake,
+  defineImport,
+  defineInspect,
+  defineVerify,
+  defineExtract,
+  defineRun,
+  defineDigest,
+  defineCache,
+  defineDoctor,
+];
 
 /** The command line of bundler. print gets the text of --help and --version. */
 export function createProgram(print: (text: string) => void): Command {
@@ -21,8 +35,7 @@ export function createProgram(print: (text: string) => void): Command {
     .showSuggestionAfterError(true)
     .enablePositionalOptions()
     .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => process.stdout.columns ?? 100 });
-  for (const define of [defineMake, defineInspect, defineVerify, defineExtract, defineRun, defineDoctor, defineCache])
-    define(program);
+  for (const define of commands) define(program);
   for (const command of listCommands(program)) command.exitOverride((error) => throwUsage(error, command));
   return program;
 }

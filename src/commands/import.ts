@@ -24,11 +24,12 @@ export function defineImport(program: Command): void {
   addSourceOptions(command).action(async (text: string, flags: ImportFlags) => {
     await withImage(text, flags, async ({ image, settings, view, reporter }) => {
       const { importImage } = await import('../importing/import-image.ts');
+      const { choosePacking } = await import('../importing/pack-settings.ts');
       const output = flags.output ?? `${image.name}.sqsh`;
       const imported = await importImage(image, {
         output,
         force: flags.force === true || settings.forceOverride,
-        pack: settings.pack,
+        packing: choosePacking(settings, view.show),
         sourceDateSeconds: settings.sourceDateSeconds,
         onEvent: view.show,
       });

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createOutput, type Output } from '../bundle/output.ts';
 import { explain } from '../failure.ts';
-import { type Packer, type PackOptions, startPacker } from '../launcher/pack.ts';
+import { type Packer, startPacker } from '../launcher/pack.ts';
 import { emitTree } from '../layer/emit-tree.ts';
 import { type AddedEntry, mergeLayers } from '../layer/merge-layers.ts';
 import { parseImageConfig } from '../source/config.ts';
 import type { OnEvent } from '../source/events.ts';
 import type { Image } from '../source/image.ts';
 import { makeContents } from './contents.ts';
+import type { PackSettings } from './pack-settings.ts';
 
 export interface ImportRequest {
   readonly output: string;
   readonly force: boolean;
-  readonly pack: Omit<PackOptions, 'createdSeconds'>;
+  readonly packing: PackSettings;
   /** SOURCE_DATE_EPOCH: the image's own time, and no file in it is newer. Without it the image's time is that of its configuration. */
-  readonly sourceDateSeconds: number | undefined;
+  readonly sourceDateSeconds: number | null;
   readonly onEvent: OnEvent;
 }
 
@@ -56,7 +57,7 @@ async function writeImage(
       : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
   const workdir = config?.config.WorkingDir ?? '';
   onEvent({ event: 'writing', output: request.output });
-  const packer = startPacker(output.descriptor, { ...request.pack, createdSeconds });
+  const packer = startPacker(output.descriptor, { ...request.packing.options, createdSeconds });
   try {
     // What fails while another layer is read ends the import at once.
     const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
@@ -86,8 +87,12 @@ async function finish(
   request: ImportRequest,
   createdSeconds: number,
 ): Promise<{ sizeBytes: number; inodes: number }> {
-  const latest = request.sourceDateSeconds === undefined ? Number.POSITIVE_INFINITY : createdSeconds;
-  const { inodes, root, droppedXattrs } = await emitTree(tree, packer, (seconds) => Math.min(seconds, latest));
+  const { sourceDateSeconds, packing } = request;
+  const { inodes, root, droppedXattrs } = await emitTree(tree, packer, {
+    latestSeconds: sourceDateSeconds === null ? null : createdSeconds,
+    noXattrs: packing.noXattrs,
+    allRoot: packing.allRoot,
+  });
   if (droppedXattrs > 0) {
     request.onEvent({
       event: 'warning',

@@ -4,6 +4,7 @@ import { Failure } from '../failure.ts';
 import { isImageUri, parseImageUri } from '../reference/image-uri.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
 import type { BuildSettings } from '../settings/build-settings.ts';
+import { systemDirectory } from '../settings/read-enroot-conf.ts';
 import type { OnEvent } from '../source/events.ts';
 import type { Image, Platform } from '../source/image.ts';
 import type { RegistrySource } from '../source/registry.ts';
@@ -49,7 +50,8 @@ export async function openImage(text: string, request: OpenRequest): Promise<Ima
 
 /** A client for the registry of a reference, with the user's credentials, mirrors, certificates and limits, and the cache. Throws Failure. */
 export async function openRegistrySource(reference: RegistryReference, request: OpenRequest): Promise<RegistrySource> {
-  const { settings, env, onEvent, platform } = request;
+  const { settings, onEvent, platform } = request;
+  const { env } = settings;
   const [{ createRegistryClient }, { createKeychain }, { openCache }] = await Promise.all([
     import('../registry/client.ts'),
     import('../credentials/create-keychain.ts'),
@@ -58,11 +60,12 @@ export async function openRegistrySource(reference: RegistryReference, request: 
   const user = request.user || reference.user;
   const warn = (text: string): void => onEvent({ event: 'warning', text });
   const given = await askFor(user, reference.registry, request);
+  const configDirectory = settings.configDirectory();
   const keychain = createKeychain({
     env,
     home: settings.home,
     warn,
-    configDirectory: settings.configDirectory,
+    configDirectory,
     registries: [reference.registry],
     ...(given === null ? {} : { given }),
   });
@@ -73,13 +76,18 @@ export async function openRegistrySource(reference: RegistryReference, request: 
     transferTimeoutSeconds: settings.transferTimeoutSeconds,
     retries: settings.transferRetries,
     mirrors: settings.mirrors,
-    certificateDirectories: [settings.configDirectory, settings.systemDirectory, '/etc/containers', '/etc/docker']
-      .filter((directory) => directory !== '')
-      .map((directory) => join(directory, 'certs.d')),
+    certificateDirectories: [configDirectory, systemDirectory(env), '/etc/containers', '/etc/docker'].map((directory) =>
+      join(directory, 'certs.d'),
+    ),
     env,
     log: (text) => onEvent({ event: 'note', text }),
   });
-  return { client, cache: await openCache(settings.cacheDirectory), platform, maxConnections: settings.maxConnections };
+  return {
+    client,
+    cache: await openCache(settings.cacheDirectory()),
+    platform,
+    maxConnections: settings.maxConnections,
+  };
 }
 
 /** The secret of a user that the command line names with --user: from stdin, the environment, or asked for. A user in the URI only chooses among what is known. */

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../format/bytes.ts';
-import { canStoreXattr, type InodeAttributes, type Packer } from '../launcher/pack.ts';
+import type { InodeAttributes, Packer } from '../launcher/pack.ts';
+import { canStoreXattr } from '../launcher/role-packer.ts';
 import type { Inode, RootfsTree } from './rootfs-tree.ts';
 import { noContent } from './store-content.ts';
+import { noXattrs } from './tar-entry.ts';
 
 const drainEvery = 4096;
 
@@ -19,26 +21,33 @@ export interface EmittedTree {
   readonly droppedXattrs: number;
 }
 
-/** Numbers the inodes of a finished tree and describes them to the packer, children before their directories. changeTime is applied to each mtime. */
-export async function emitTree(
-  tree: RootfsTree,
-  packer: Packer,
-  changeTime: (seconds: number) => number,
-): Promise<EmittedTree> {
+/** What is changed of all files. */
+export interface EmitOptions {
+  /** Later times become this one; null: none does. */
+  readonly latestSeconds: number | null;
+  readonly noXattrs: boolean;
+  /** All files are root's. */
+  readonly allRoot: boolean;
+}
+
+/** Numbers the inodes of a finished tree and describes them to the packer, children before their directories. */
+export async function emitTree(tree: RootfsTree, packer: Packer, options: EmitOptions): Promise<EmittedTree> {
+  const { allRoot } = options;
+  const latestSeconds = options.latestSeconds ?? Number.POSITIVE_INFINITY;
   const { directories, inodes } = numberInodes(tree);
   const defined = new Set<Inode>();
   let droppedXattrs = 0;
   const attributesOf = (inode: Inode): InodeAttributes => {
     const { meta } = inode;
-    for (const name of meta.xattrs.keys()) if (!canStoreXattr(name)) droppedXattrs += 1;
-    const xattrs = meta.xattrs.size === 0 ? -1 : packer.defineXattrs(meta.xattrs);
+    const attributes = options.noXattrs ? noXattrs : meta.xattrs;
+    for (const name of attributes.keys()) if (!canStoreXattr(name)) droppedXattrs += 1;
     return {
       mode: meta.mode,
-      uid: meta.uid,
-      gid: meta.gid,
-      mtimeSeconds: changeTime(meta.mtimeSeconds),
+      uid: allRoot ? 0 : meta.uid,
+      gid: allRoot ? 0 : meta.gid,
+      mtimeSeconds: Math.min(meta.mtimeSeconds, latestSeconds),
       nlink: inode.links,
-      xattrs,
+      xattrs: attributes.size === 0 ? -1 : packer.defineXattrs(attributes),
     };
   };
   let count = 0;

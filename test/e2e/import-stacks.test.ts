@@ -22,15 +22,23 @@ beforeAll(() => {
 /** Files that import adds, and the directory that they lie in. */
 const added = /^\/etc(\/| |$)/;
 
-/** Lines without those of import's own files; without the time of directories that no layer describes, which extractors make now. */
-function comparable(lines: readonly string[], described: ReadonlySet<string>): string[] {
-  return lines
-    .filter((line) => line !== '' && !added.test(line))
-    .map((line) => {
-      const [name = '', mode = '', owner = '', , ...rest] = line.split(' ');
-      const isDir = rest[0] === 'dir';
-      return isDir && !described.has(name) ? `${name} ${mode} ${owner} - ${rest.join(' ')}` : line;
-    });
+/** Lines without those of import's own files, each with its name first. */
+function withoutAdded(lines: readonly string[]): string[] {
+  return lines.filter((line) => line !== '' && !added.test(line));
+}
+
+/** umoci leaves the present time on directories that it made without an entry, or removed something from: those times say nothing. */
+function forgetTimes(lines: readonly string[], names: ReadonlySet<string>): string[] {
+  return lines.map((line) => {
+    const [name = '', mode, owner, , ...rest] = line.split(' ');
+    return names.has(name) ? [name, mode, owner, '-', ...rest].join(' ') : line;
+  });
+}
+
+/** Directories whose time is later than any in the stacks. */
+function namesOfTouched(lines: readonly string[]): Set<string> {
+  const touched = lines.filter((line) => / dir( |$)/.test(line) && Number(line.split(' ')[3]) > 1_600_000_000);
+  return new Set(touched.map((line) => line.split(' ', 1)[0] as string));
 }
 
 describe('an imported stack of layers is the tree that `umoci unpack` makes', () => {
@@ -41,11 +49,17 @@ describe('an imported stack of layers is the tree that `umoci unpack` makes', ()
       const layout = path.join(dir, 'layout');
       writeLayout(
         layout,
-        stack.layers.map((entries, index) => ({ tar: makeRawTar(entries), encoding: index % 2 === 0 ? 'gzip' : 'none' })),
+        stack.layers.map((entries, index) => ({
+          tar: makeRawTar(entries),
+          encoding: index % 2 === 0 ? 'gzip' : 'none',
+        })),
       );
       chmodSync(layout, 0o755);
       const imported = await run([bundler, 'import', '--quiet', '-o', 'out.sqsh', `oci:${layout}`], { user, cwd: dir });
-      const unpack = (): void => void execFileSync('umoci', ['unpack', '--image', `${layout}:latest`, path.join(dir, 'unpacked')], { stdio: 'pipe' });
+      const unpack = (): void =>
+        void execFileSync('umoci', ['unpack', '--image', `${layout}:latest`, path.join(dir, 'unpacked')], {
+          stdio: 'pipe',
+        });
       if (stack.umoci === 'refuses') expect(unpack).toThrow();
       if (stack.refused !== undefined) {
         expect(imported.status, imported.stderr).toBe(125);
@@ -56,15 +70,18 @@ describe('an imported stack of layers is the tree that `umoci unpack` makes', ()
         return;
       }
       expect(imported.status, imported.stderr).toBe(0);
-      const dumped = await run([compileNative('dump-image'), path.join(dir, 'out.sqsh')], { user: { uid: 0, home: '/' } });
+      const dumped = await run([compileNative('dump-image'), path.join(dir, 'out.sqsh')], {
+        user: { uid: 0, home: '/' },
+      });
       expect(dumped.status, dumped.stderr).toBe(0);
       if (stack.umoci === 'refuses') return;
       unpack();
       const rootfs = path.join(dir, 'unpacked/rootfs');
-      const described = new Set(
-        stack.layers.flat().flatMap((entry) => (entry.name.endsWith('/') ? [`/${entry.name.replace(/^[./]+|\/+$/g, '')}`.replace(/^\/$/, '')] : [])),
-      );
-      expect(comparable(dumped.bytes.toString('latin1').split('\n'), described)).toEqual(comparable(listTree(rootfs), described));
+      const expected = withoutAdded(listTree(rootfs));
+      const touched = namesOfTouched(expected);
+      const found = withoutAdded(dumped.bytes.toString('latin1').split('\n'));
+      if (typeof stack.umoci === 'object') expect(found, 'the known fault of umoci is gone').not.toEqual(expected);
+      else expect(forgetTimes(found, touched)).toEqual(forgetTimes(expected, touched));
       execFileSync('rm', ['-rf', '--one-file-system', path.join(dir, 'unpacked')]);
       expect(existsSync(rootfs)).toBe(false);
     });

@@ -2,7 +2,13 @@
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
 import type { Bytes } from '../../src/format/bytes.ts';
-import { type DirectoryEntry, type InodeAttributes, type Packer, type PackOptions, startPacker } from '../../src/launcher/pack.ts';
+import {
+  type DirectoryEntry,
+  type InodeAttributes,
+  type Packer,
+  type PackOptions,
+  startPacker,
+} from '../../src/launcher/pack.ts';
 import { type WalkedEntry, type WalkedSource, walkTree } from '../../src/launcher/walk.ts';
 import { repository } from '../support/programs.ts';
 import { sanitize, sanitizerEnv } from '../support/sanitize.ts';
@@ -90,12 +96,16 @@ async function defineTree(
   const directories = new Map([...inodes.values()].map(({ entry }) => [entry.path, entry]));
   for (const entry of order) {
     const entries = names.get(entry.path) ?? [];
-    const parent = entry === root ? order.length + 1 : numberOf(directories.get(parents.get(entry.path) ?? '') as WalkedEntry);
+    const parent =
+      entry === root ? order.length + 1 : numberOf(directories.get(parents.get(entry.path) ?? '') as WalkedEntry);
     define(packer, entry, {
       number: numberOf(entry),
       content: inodes.get(entry.inode)?.content ?? null,
       parent,
-      entries: entries.map((child) => ({ name: child.path.slice(child.path.lastIndexOf('/') + 1), number: numberOf(child) })),
+      entries: entries.map((child) => ({
+        name: child.path.slice(child.path.lastIndexOf('/') + 1),
+        number: numberOf(child),
+      })),
       subdirectories: entries.filter(({ kind }) => kind === 'dir').length,
     });
     await packer.drained();
@@ -110,7 +120,14 @@ function define(
 ): void {
   const { mode, uid, gid, mtimeSeconds } = entry;
   const nlink = entry.kind === 'dir' ? 2 + place.subdirectories : entry.nlink;
-  const attributes: InodeAttributes = { mode, uid, gid, mtimeSeconds, nlink, xattrs: packer.defineXattrs(entry.xattrs) };
+  const attributes: InodeAttributes = {
+    mode,
+    uid,
+    gid,
+    mtimeSeconds,
+    nlink,
+    xattrs: packer.defineXattrs(entry.xattrs),
+  };
   switch (entry.kind) {
     case 'file':
       return packer.defineFile(place.number, attributes, place.content);

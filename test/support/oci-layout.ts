@@ -19,7 +19,11 @@ interface Descriptor {
 }
 
 /** Writes an OCI image layout (OCI image-spec, image-layout.md) of these layers, lowest first, under the reference `latest`. */
-export function writeLayout(dir: string, layers: readonly LayoutLayer[], config: Readonly<Record<string, unknown>> = {}): void {
+export function writeLayout(
+  dir: string,
+  layers: readonly LayoutLayer[],
+  config: Readonly<Record<string, unknown>> = {},
+): void {
   mkdirSync(path.join(dir, 'blobs/sha256'), { recursive: true });
   const put = (mediaType: string, bytes: Buffer): Descriptor => {
     const hex = createHash('sha256').update(bytes).digest('hex');
@@ -28,7 +32,12 @@ export function writeLayout(dir: string, layers: readonly LayoutLayer[], config:
   };
   const json = (mediaType: string, value: unknown): Descriptor => put(mediaType, Buffer.from(JSON.stringify(value)));
   const descriptors = layers.map(({ tar, encoding = 'gzip' }) => {
-    const [bytes, suffix] = encoding === 'gzip' ? [gzipSync(tar), '+gzip'] : encoding === 'zstd' ? [zstdCompressSync(tar), '+zstd'] : [tar, ''];
+    const [bytes, suffix] =
+      encoding === 'gzip'
+        ? [gzipSync(tar), '+gzip']
+        : encoding === 'zstd'
+          ? [zstdCompressSync(tar), '+zstd']
+          : [tar, ''];
     return put(`application/vnd.oci.image.layer.v1.tar${suffix}`, bytes);
   });
   const imageConfig = json('application/vnd.oci.image.config.v1+json', {
@@ -36,7 +45,10 @@ export function writeLayout(dir: string, layers: readonly LayoutLayer[], config:
     architecture: 'amd64',
     os: 'linux',
     config,
-    rootfs: { type: 'layers', diff_ids: layers.map(({ tar }) => `sha256:${createHash('sha256').update(tar).digest('hex')}`) },
+    rootfs: {
+      type: 'layers',
+      diff_ids: layers.map(({ tar }) => `sha256:${createHash('sha256').update(tar).digest('hex')}`),
+    },
   });
   const manifest = json('application/vnd.oci.image.manifest.v1+json', {
     schemaVersion: 2,

@@ -33,7 +33,8 @@ function encode(entry: RawEntry): Buffer[] {
   if (link !== (entry.link ?? '')) pax['linkpath'] ??= Buffer.from(entry.link ?? '', 'latin1');
   const content = Buffer.from(entry.content ?? '');
   const extended = Object.keys(pax).length === 0 ? [] : member({ name: 'pax', type: 'x' }, encodePax(pax));
-  return [...extended, ...member({ ...entry, name, link }, content)];
+  const type = entry.type ?? (entry.name.endsWith('/') ? '5' : '0');
+  return [...extended, ...member({ ...entry, name, link, type }, content)];
 }
 
 /** Header, content, padding. */
@@ -42,10 +43,11 @@ export function member(entry: RawEntry, content: Buffer): Buffer[] {
 }
 
 function encodeRawHeader(entry: RawEntry, contentBytes: number): Buffer {
-  const type = entry.type ?? (entry.name.endsWith('/') ? '5' : '0');
+  const type = entry.type ?? '0';
   const header = Buffer.alloc(block);
   const number = (at: number, sizeBytes: number, value: number): void => {
-    if (value >= 0 && value < 8 ** (sizeBytes - 1)) header.write(`${value.toString(8).padStart(sizeBytes - 1, '0')}\0`, at, 'latin1');
+    if (value >= 0 && value < 8 ** (sizeBytes - 1))
+      header.write(`${value.toString(8).padStart(sizeBytes - 1, '0')}\0`, at, 'latin1');
     else {
       header.writeBigInt64BE(BigInt(value), at + sizeBytes - 8);
       header.fill(value < 0 ? 0xff : 0, at, at + sizeBytes - 8);
@@ -71,7 +73,11 @@ function encodeRawHeader(entry: RawEntry, contentBytes: number): Buffer {
 
 function encodePax(records: Readonly<Record<string, string | Buffer>>): Buffer {
   const lines = Object.entries(records).map(([key, value]) => {
-    const rest = Buffer.concat([Buffer.from(` ${key}=`, 'latin1'), Buffer.from(value as string, 'latin1'), Buffer.from('\n')]);
+    const rest = Buffer.concat([
+      Buffer.from(` ${key}=`, 'latin1'),
+      Buffer.from(value as string, 'latin1'),
+      Buffer.from('\n'),
+    ]);
     let sizeBytes = rest.length + 1;
     while (`${sizeBytes}`.length + rest.length !== sizeBytes) sizeBytes = `${sizeBytes}`.length + rest.length;
     return Buffer.concat([Buffer.from(`${sizeBytes}`), rest]);
