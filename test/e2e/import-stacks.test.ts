@@ -27,7 +27,7 @@ function withoutAdded(lines: readonly string[]): string[] {
   return lines.filter((line) => line !== '' && !added.test(line));
 }
 
-/** umoci leaves the present time on directories that it made without an entry, or removed something from: those times say nothing. */
+/** umoci leaves the present time on directories that it made without an entry or removed something from, and none on a root without an entry. */
 function forgetTimes(lines: readonly string[], names: ReadonlySet<string>): string[] {
   return lines.map((line) => {
     const [name = '', mode, owner, , ...rest] = line.split(' ');
@@ -35,9 +35,11 @@ function forgetTimes(lines: readonly string[], names: ReadonlySet<string>): stri
   });
 }
 
-/** Directories whose time is later than any in the stacks. */
+const isOutside = (seconds: number): boolean => seconds === 0 || seconds > 1_600_000_000;
+
+/** Directories whose time is later than any in the stacks, or 0. */
 function namesOfTouched(lines: readonly string[]): Set<string> {
-  const touched = lines.filter((line) => / dir( |$)/.test(line) && Number(line.split(' ')[3]) > 1_600_000_000);
+  const touched = lines.filter((line) => / dir( |$)/.test(line) && isOutside(Number(line.split(' ')[3])));
   return new Set(touched.map((line) => line.split(' ', 1)[0] as string));
 }
 

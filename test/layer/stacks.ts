@@ -148,7 +148,7 @@ export const stacks: Readonly<Record<string, Stack>> = {
     ],
   },
   'a deep tree': {
-    layers: [[file(`${'d/'.repeat(300)}x`)], [file(`${'d/'.repeat(200)}y`), whiteout(`${'d/'.repeat(299)}d`)]],
+    layers: [[file(`${'d/'.repeat(95)}x`)], [file(`${'d/'.repeat(80)}y`), whiteout(`${'d/'.repeat(94)}d`)]],
   },
   'contents around the size of a block': {
     layers: [[0, 1, 131071, 131072, 131073, 262144, 400000].map((size) => file(`size-${size}`, 'x'.repeat(size)))],
