@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { Failure } from '../failure.ts';
-import { fromText, toText } from '../format/bytes.ts';
-import { type Asked, evaluateValue, isLaunchSetting, isOff, parseConf } from '../format/enroot-conf.ts';
+import { isLaunchSetting, isOff } from '../format/enroot-conf.ts';
 import type { EmbeddedConfiguration, EmbeddedFile } from '../format/manifest.ts';
 import { builtinName, findStock } from '../format/stock-files.ts';
-
-type Variables = Readonly<Record<string, string | undefined>>;
+import { readEnrootConf, systemDirectory, type Variables } from '../settings/read-enroot-conf.ts';
 
 const parts = ['environ.d', 'mounts.d', 'hooks.d'] as const;
 /** The manifest is read at every start. */
@@ -24,7 +19,7 @@ const maxBytes = 4 << 20;
  */
 export async function readConfiguration(asksAll: boolean, env: Variables): Promise<EmbeddedConfiguration | undefined> {
   const all = asksAll || !isOff(env['ENROOT_BUNDLE_ALL'] ?? '');
-  const system = env['ENROOT_SYSCONF_PATH'] || '/etc/enroot';
+  const system = systemDirectory(env);
   const home = env['XDG_CONFIG_HOME'] || (env['HOME'] ? join(env['HOME'], '.config') : '');
   const user = env['ENROOT_CONFIG_PATH'] || (home === '' ? '' : join(home, 'enroot'));
   const settings = { ...(await readSettings(system, env)), ...(all ? ownSettings(env) : {}) };
@@ -46,43 +41,8 @@ function ownSettings(env: Variables): Record<string, string> {
 }
 
 async function readSettings(system: string, env: Variables): Promise<Record<string, string>> {
-  const dropIns = listDirectory(join(system, 'enroot.conf.d')).filter(({ name }) => name.endsWith('.conf'));
-  const paths = ['enroot.conf', ...dropIns.map(({ name }) => `enroot.conf.d/${name}`)].map((name) =>
-    join(system, name),
-  );
-  const values: Record<string, string> = {};
-  for (const path of paths) {
-    for (const [name, text] of parseConf(fromText(readTextIfThere(path)))) {
-      // The first value that is not empty holds (enroot, config::export).
-      if (isLaunchSetting(name) && !values[name])
-        values[name] = await evaluate(name, text, { ...env, ...values }, path);
-    }
-  }
-  return values;
-}
-
-async function evaluate(name: string, text: string, env: Variables, path: string): Promise<string> {
-  const known: Record<string, () => string> = {
-    'id -u': () => String(process.getuid?.()),
-    'id -g': () => String(process.getgid?.()),
-    nproc: () => String(availableParallelism()),
-  };
-  let needsShell = false;
-  const asked: Asked = {
-    variable: (variable) => (env[variable] === undefined ? undefined : fromText(env[variable])),
-    command: (command) => {
-      needsShell ||= known[command] === undefined;
-      return known[command]?.() ?? '';
-    },
-  };
-  const value = evaluateValue(text, asked);
-  if (value !== null && !needsShell) return toText(value);
-  try {
-    const { stdout } = await promisify(execFile)('sh', ['-c', 'eval "echo $1"', 'sh', toText(text)], { env });
-    return stdout.replace(/\n+$/, '').replaceAll('\n', ' ');
-  } catch (error) {
-    throw new Failure(`cannot evaluate ${name} of ${path}: the shell says no`, { cause: error });
-  }
+  const settings = await readEnrootConf(system, env, isLaunchSetting);
+  return Object.fromEntries([...settings].map(([name, { value }]) => [name, value]));
 }
 
 function readFiles(from: EmbeddedFile['from'], directory: string): EmbeddedFile[] {
@@ -130,14 +90,5 @@ function listDirectory(path: string): Dirent[] {
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
     throw new Failure(`cannot embed ${path}: it cannot be read`, { cause: error });
-  }
-}
-
-function readTextIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw new Failure(`cannot read ${path}`, { cause: error });
   }
 }

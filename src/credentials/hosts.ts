@@ -7,10 +7,10 @@ export const hubKey = 'https://index.docker.io/v1/';
 const hubNames = [hubRegistry, 'docker.io', 'index.docker.io'];
 
 /** Token servers that are known to belong to a registry. */
-const knownRealms: Readonly<Record<string, readonly string[]>> = {
-  [hubRegistry]: ['auth.docker.io'],
-  'nvcr.io': ['authn.nvidia.com'],
-};
+const knownRealms: ReadonlyMap<string, readonly string[]> = new Map([
+  [hubRegistry, ['auth.docker.io']],
+  ['nvcr.io', ['authn.nvidia.com']],
+]);
 
 /** `host` of `host[:port]`; brackets of an IPv6 address stay. */
 export function withoutPort(registry: string): string {
@@ -30,7 +30,7 @@ export function namesOf(registry: string): string[] {
 export function trustedRealms(registry: string, realmHost: string): string[] {
   const realm = withoutPort(realmHost);
   const isParent = realm.includes('.') && withoutPort(registry).endsWith(`.${realm}`);
-  return [...(knownRealms[withoutPort(registry)] ?? []), ...(isParent ? [realmHost, realm] : [])];
+  return [...(knownRealms.get(withoutPort(registry)) ?? []), ...(isParent ? [realmHost, realm] : [])];
 }
 
 /** Host and path of a key of docker's config.json or podman's auth.json: `https://ghcr.io/v2/` is ghcr.io, `quay.io/team/app` is a namespace. */

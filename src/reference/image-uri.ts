@@ -65,7 +65,8 @@ export function parseImageUri(text: string): ImageUri {
     case 'dir':
       return { kind: scheme, path: checkPath(rest, scheme, refuse) };
   }
-  const known = otherSpellings[scheme.toLowerCase()];
+  const other = scheme.toLowerCase();
+  const known = Object.hasOwn(otherSpellings, other) ? otherSpellings[other] : undefined;
   if (known !== undefined || rest.startsWith('//')) {
     const lower = `${scheme.toLowerCase()}:`;
     if (scheme !== '' && lower !== `${scheme}:`) throw refuse('a scheme is written in lower case', `try ${lower}`);

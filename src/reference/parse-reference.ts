@@ -6,7 +6,10 @@ import { showReference, splitAtSigns } from './show.ts';
 
 const scheme = 'docker://';
 const maxRepositoryLength = 255;
-const hexDigits: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 };
+const hexDigits: ReadonlyMap<string, number> = new Map([
+  ['sha256', 64],
+  ['sha512', 128],
+]);
 
 /** OCI distribution-spec, "Pulling manifests": one part of a repository's name. */
 const repositoryPart = /^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$/;
@@ -138,7 +141,7 @@ function findTagFault(tag: string): Fault {
 function findDigestFault(digest: string): Fault {
   const colon = digest.indexOf(':');
   const algorithm = digest.slice(0, colon);
-  const digits = hexDigits[algorithm];
+  const digits = hexDigits.get(algorithm);
   if (digits === undefined) {
     return [
       `digests of the kind ${showReference(algorithm)} are not supported`,

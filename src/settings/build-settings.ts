@@ -44,7 +44,6 @@ export interface BuildSettings {
   readonly env: Variables;
 }
 
-const ownNames = ['SOURCE_DATE_EPOCH', 'BUNDLER_MIRRORS'];
 const networkName = /^(SSL_CERT_(DIR|FILE)|(all|no|http|https)_proxy)$/;
 const buildName =
   /^(ENROOT_((CACHE|DATA|CONFIG|TEMP)_PATH|MAX_(CONNECTIONS|PROCESSORS)|CONNECT_TIMEOUT|TRANSFER_(TIMEOUT|RETRIES)|ALLOW_HTTP|FORCE_OVERRIDE|SQUASH_OPTIONS)|BUNDLER_MIRRORS)$/;
@@ -53,8 +52,7 @@ const buildName =
  * Reads the environment, then enroot.conf and enroot.conf.d/*.conf of ENROOT_SYSCONF_PATH, else of /etc/enroot; the first value that is not empty holds. Throws
  * Failure for a value that cannot be, by its name and the place it is from.
  */
-export async function readBuildSettings(env: Variables): Promise<BuildSettings> {
-  const home = findHome(env);
+export async function readBuildSettings(env: Variables, home = findHome(env)): Promise<BuildSettings> {
   const xdg = (name: string, below: string) => env[name] || (home === '' ? undefined : join(home, below));
   const directories = {
     XDG_CACHE_HOME: xdg('XDG_CACHE_HOME', '.cache'),
@@ -69,7 +67,7 @@ export async function readBuildSettings(env: Variables): Promise<BuildSettings> 
   const find = (name: string): Setting | undefined => {
     if (env[name]) return { value: env[name], path: 'the environment' };
     const setting = conf.get(name);
-    return ownNames[0] === name || setting?.value === '' ? undefined : setting;
+    return setting?.value === '' ? undefined : setting;
   };
   const directory = (name: string, xdgName: keyof typeof directories) => () => {
     const place = find(name)?.value ?? (directories[xdgName] && join(directories[xdgName], 'enroot'));

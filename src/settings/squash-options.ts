@@ -177,6 +177,7 @@ export function parseSquashOptions(text: string): ParsedSquashOptions | string {
   const words = text.split(/\s+/).filter((word) => word !== '');
   for (let at = 0; at < words.length; at += 1) {
     const word = words[at] as string;
+    if (!word.startsWith('-')) return `${word} is no option of mksquashfs`;
     const name = longNames[word] ?? word;
     const flag = flags[name];
     const arity = idle[name] ?? unsupported[name];

@@ -25,6 +25,7 @@ describe('the names of a registry', () => {
     ['evil.example', 'authn.nvidia.com', []],
     ['evilgitlab.com', 'gitlab.com', []],
     ['evil.com', 'com', []],
+    ['constructor', 'constructor', []],
     ['nvcr.io.evil.example', 'authn.nvidia.com', []],
   ])('%s may be served by entries for its token server %s: %j', (registry, realm, trusted) => {
     expect(trustedRealms(registry, realm)).toEqual(trusted);

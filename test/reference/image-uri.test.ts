@@ -101,6 +101,7 @@ describe('an image of a registry', () => {
     [`docker://ubuntu@SHA256:${hex}`, 'kind SHA256 are not supported', 'lower case'],
     [`docker://ubuntu@sha1:${hex.slice(24)}`, 'kind sha1 are not supported', 'sha256'],
     [`docker://ubuntu@blake3:${hex}`, 'kind blake3 are not supported', 'sha256'],
+    [`docker://ubuntu@constructor:${hex}`, 'kind constructor are not supported', 'sha256'],
     ['docker://nvcr.io/x:1@latest', 'what follows the last @ is no digest', ':TAG'],
     ['docker://a b@x', 'the user has a character', ''],
   ])('%s is refused: %s', (text, says, hints) => {
@@ -159,6 +160,7 @@ describe('other places', () => {
     ['containers-storage:x', 'no such kind', 'podman://IMAGE'],
     ['https://nvcr.io/x', 'no such kind', 'docker://REGISTRY/IMAGE'],
     ['foo://bar', 'no such kind', 'there are docker://'],
+    ['constructor:x', 'nothing of where', 'docker://'],
     ['oci:', 'it names no file', 'oci:PATH'],
     ['oci://dir', 'not followed by //', 'oci:dir'],
     ['oci:dir:', 'nothing follows', 'oci:dir'],
