@@ -204,6 +204,12 @@ describe('enroot’s .credentials', () => {
     expect(warnings).toEqual([`file ~/${credentials} can be read by others: chmod 600 ~/${credentials}`]);
   });
 
+  test('that is a directory is left out with a warning', async () => {
+    const { find, warnings } = open({ files: { [`${credentials}/x`]: '' } });
+    expect(await find('a.io')).toBeNull();
+    expect(warnings).toEqual([`file ~/${credentials} is left out: it is no regular file`]);
+  });
+
   test.each<[string, string, string]>([
     ['too large', `#${'x'.repeat(1 << 20)}`, 'larger than 1048576 bytes'],
     ['no text', 'machine a.io password x\0', 'it has a NUL'],
