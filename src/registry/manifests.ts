@@ -114,7 +114,7 @@ function check(response: RegistryResponse, bytes: Buffer, wanted: string): Fetch
   const value = parse(response, bytes);
   const said = value['mediaType'];
   const mediaType = typeof said === 'string' && mediaTypes.includes(said) ? said : mediaTypeOf(response);
-  if (value['schemaVersion'] === 1 || /docker\.distribution\.manifest\.v1\b/.test(mediaType)) {
+  if (value['schemaVersion'] === 1 || /docker\.distribution\.manifest\.v1\+/.test(mediaType)) {
     throw refuse(
       response,
       "it is of Docker's image format version 1 (schema 1), which went out of use in 2017",

@@ -45,6 +45,7 @@ export function writeLayout(
     architecture: 'amd64',
     os: 'linux',
     config,
+    history: layers.map((_, index) => ({ created: '2001-09-09T01:46:40Z', created_by: `step ${index}` })),
     rootfs: {
       type: 'layers',
       diff_ids: layers.map(({ tar }) => `sha256:${createHash('sha256').update(tar).digest('hex')}`),
