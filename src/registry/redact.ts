@@ -17,7 +17,7 @@ export function redactUrl(url: URL): string {
 
 /** Text of others on one line, without control characters (of terminals), no longer than maxLength. */
 export function cleanText(text: string, maxLength: number): string {
-  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim();
+  const line = text.replace(/[\s\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
   return line.length > maxLength ? `${line.slice(0, maxLength)}...` : line;
 }
 

@@ -14,7 +14,7 @@ export class MemoryPartial implements PartialBlob {
     this.append(present);
   }
 
-  append(chunk: Buffer): void {
+  append(chunk: Buffer): Promise<void> | void {
     if (chunk.length === 0) return;
     this.chunks.push(Buffer.from(chunk));
     this.sizeBytes += chunk.length;

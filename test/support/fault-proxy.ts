@@ -27,7 +27,7 @@ export interface SeenRequest {
   readonly kind: 'ping' | 'manifest' | 'blob' | 'upload' | 'other';
   /** Of a blob or of a manifest asked for by digest; '' otherwise. */
   readonly digest: string;
-  /** 1 for the first request of this method for this path. */
+  /** 1 for the first request of this method for this path; those that were answered with 401 don't count. */
   readonly tryNumber: number;
   /** Of the answer; 0 before it. */
   status: number;
@@ -35,7 +35,10 @@ export interface SeenRequest {
   sentBytes: number;
 }
 
-/** What happens to one request. Offsets are absolute in the blob, also where a range was asked for. */
+/**
+ * What happens to one request. Offsets are absolute in the blob, also where a range was asked for. What changes an answer (all but `answer` and `cut` before) is
+ * done to answers of 200 and 206 only, so that a registry's challenge comes through.
+ */
 export type Fault =
   /** The connection is cut when the body is sent up to an offset (at 0: right after the head); before: instead of any answer. */
   | { readonly kind: 'cut'; readonly atByte: number | 'before' }
@@ -145,15 +148,28 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
     const headers = { ...job.headers };
     if (fault?.kind === 'no-range') delete headers.range;
     const outgoing = httpRequest(new URL(path, upstream), { method, headers, agent }, (incoming) => {
-      seen.status = incoming.statusCode ?? 0;
+      if (seen.status === 0) seen.status = incoming.statusCode ?? 0;
       const size = Number(incoming.headers['content-length'] ?? 0);
-      if (seen.kind === 'blob' && seen.status === 200) sizes.set(seen.digest, size);
-      void relay(incoming, response, fault, seen);
+      if (seen.kind === 'blob' && incoming.statusCode === 200) sizes.set(seen.digest, size);
+      const isGood = incoming.statusCode === 200 || incoming.statusCode === 206;
+      if (isGood && fault?.kind === 'redirect') {
+        incoming.destroy();
+        redirect(job, fault.status ?? 307);
+      } else {
+        relay(incoming, response, isGood ? fault : null, seen).catch(() => response.destroy());
+      }
     });
     outgoing.on('error', () => response.socket?.destroy());
     response.on('close', () => outgoing.destroy());
     if (job.body === null) outgoing.end();
     else job.body.pipe(outgoing);
+  }
+
+  function redirect({ response, headers, path, seen }: Job, status: number): void {
+    const key = `/signed/${randomUUID()}`;
+    redirected.set(key, { headers, path, seen });
+    seen.status = status;
+    response.writeHead(status, { location: `http://${hostOf(elsewhere)}${key}?X-Signature=signed-url-secret` }).end();
   }
 
   const server = await listen((request, response) => {
@@ -165,13 +181,6 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
       seen.status = fault.status;
       request.resume();
       response.writeHead(fault.status, { 'content-type': 'application/json', ...fault.headers }).end(fault.body ?? '');
-    } else if (fault?.kind === 'redirect') {
-      const key = `/signed/${randomUUID()}`;
-      redirected.set(key, { headers: request.headers, path: seen.path, seen });
-      seen.status = fault.status ?? 307;
-      response
-        .writeHead(seen.status, { location: `http://${hostOf(elsewhere)}${key}?X-Signature=signed-url-secret` })
-        .end();
     } else if (fault?.kind === 'cut' && fault.atByte === 'before') {
       request.socket.destroy();
     } else {
@@ -225,7 +234,8 @@ function see(request: IncomingMessage, earlier: readonly SeenRequest[]): SeenReq
   const [, part, name = ''] = /^\/v2\/.*\/(manifests|blobs)\/([^?]*)/.exec(path) ?? [];
   const kinds = { manifests: 'manifest', blobs: name.startsWith('uploads/') ? 'upload' : 'blob' } as const;
   const kind = /^\/v2\/(\?|$)/.test(path) ? 'ping' : (kinds[part as 'manifests' | 'blobs'] ?? 'other');
-  const tryNumber = earlier.filter((other) => other.method === method && other.path === path).length + 1;
+  const tryNumber =
+    earlier.filter((other) => other.method === method && other.path === path && other.status !== 401).length + 1;
   const digest = /^sha\d+:/.test(name) ? name : '';
   return { method, path, headers: request.headers, kind, digest, tryNumber, status: 0, sentBytes: 0 };
 }
