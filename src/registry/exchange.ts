@@ -124,10 +124,11 @@ export function createExchange(parts: SharedParts): Exchange {
   };
 }
 
-/** With a token, 400 is public ECR's answer to one that has expired, and some say 403. */
-function mayAuthorize({ status }: FollowedResponse, grant: Grant | null, isFresh: boolean): boolean {
+/** Of a read with a token, 400 is public ECR's answer to one that has expired, and some say 403. A write gets both for reasons of its own. */
+function mayAuthorize({ status, method }: FollowedResponse, grant: Grant | null, isFresh: boolean): boolean {
   if (status === 401) return true;
-  return (status === 400 || status === 403) && grant?.isToken === true && !isFresh;
+  const isReading = method === 'GET' || method === 'HEAD';
+  return (status === 400 || status === 403) && isReading && grant?.isToken === true && !isFresh;
 }
 
 /** A failure of where a redirect led: what was signed for us may have expired, so ask the registry for it anew. */

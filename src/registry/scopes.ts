@@ -14,13 +14,14 @@ export function mergeScopes(challenge: string, wanted: readonly string[]): strin
   const resources = new Set(wanted.map((scope) => splitScope(scope).resource));
   const isOther = named.length > 0 && !named.some((scope) => resources.has(splitScope(scope).resource));
   const merged = new Map<string, Set<string>>();
-  for (const scope of isOther ? named : [...named, ...wanted]) {
+  for (const scope of isOther ? named : [...wanted, ...named]) {
     const { resource, actions } = splitScope(scope);
     const known = merged.get(resource) ?? new Set();
     for (const action of actions) known.add(action);
     merged.set(resource, known);
   }
-  return [...merged].map(([resource, actions]) => [resource, [...actions].join(',')].join(':'));
+    // docker-registry names the actions in any order: one order, so that equal scopes are equal.
+  return [...merged].map(([resource, actions]) => [resource, [...actions].sort().join(',')].join(':'));
 }
 
 /** `repository:a/b:pull,push`; the name may have colons (host:port). */
