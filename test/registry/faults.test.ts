@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { cutEveryTenth, expireTokens, type FaultProxy, onTries, startFaultProxy } from '../support/fault-proxy.ts';
-import { digestOf, type Layout, type LayoutBlob, randomLayer, writeLayout } from '../support/oci-layout.ts';
+import { digestOf, type Layout, type LayoutBlob, randomLayer, writeLayout } from '../support/random-layout.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';
 import { startTokenServer, type TokenServer } from '../support/token-server.ts';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
-import { digestOf, type Layout, randomLayer, writeLayout } from '../support/oci-layout.ts';
+import { digestOf, type Layout, randomLayer, writeLayout } from '../support/random-layout.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';
 import { startTokenServer, type TokenServer } from '../support/token-server.ts';
