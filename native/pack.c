@@ -11,9 +11,10 @@
 enum { BUFFER = 256 << 10 };
 enum { OP_BEGIN = 1, OP_DATA, OP_END_FILE, OP_HOLE, OP_FILE, OP_XATTRS, OP_INODE, OP_DIRECTORY, OP_END };
 
-static sqfs_s32 store_as_is(sqfs_compressor_t *compressor, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out, sqfs_u32 room) {
-	(void)compressor, (void)in, (void)size, (void)out, (void)room;
-	return 0;
+static sqfs_s32 compress_table(sqfs_compressor_t *base, const sqfs_u8 *in, sqfs_u32 size, sqfs_u8 *out, sqfs_u32 room) {
+	struct table_compressor *compressor = (struct table_compressor *)base;
+	sqfs_s32 packed = compressor->inner ? compressor->inner->do_block(compressor->inner, in, size, out, room) : 0;
+	return packed < 0 || (sqfs_u32)packed < size ? packed : 0;
 }
 
 static int make_compressor(struct pack *pack) {
@@ -37,7 +38,8 @@ static int make_compressor(struct pack *pack) {
 		return fault(pack->why, 0, "compress with %s at level %d: there is no such level", options->compressor, options->level);
 	if (error)
 		return output_fault(pack, error, "make the compressor");
-	pack->as_is.do_block = store_as_is;
+	pack->for_tables = (struct table_compressor){ { .do_block = compress_table }, options->raw_inodes ? NULL : pack->compressor };
+	pack->for_xattrs = (struct table_compressor){ { .do_block = compress_table }, options->raw_xattrs ? NULL : pack->compressor };
 	return 0;
 }
 

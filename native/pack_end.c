@@ -31,9 +31,8 @@ static int check_tree(struct pack *pack, const struct end *end) {
 }
 
 static int write_table(struct pack *pack, const void *data, size_t size, uint64_t *start) {
-	sqfs_compressor_t *compressor = pack->options->raw_inodes ? &pack->as_is : pack->compressor;
 	sqfs_u64 found;
-	int error = sqfs_write_table(&pack->out.file, compressor, data, size, &found);
+	int error = sqfs_write_table(&pack->out.file, &pack->for_tables.base, data, size, &found);
 	*start = found;
 	return error ? output_fault(pack, error, "a table") : 0;
 }

@@ -32,6 +32,9 @@ struct pack_input {
 // The file that is written, as libsquashfs wants it; `size` is where the next bytes go.
 struct pack_output { sqfs_file_t file; int fd; uint64_t size; int error; };
 
+// What libsquashfs compresses tables with: smaller, or as they are. (Its own for lz4 also gives larger ones, which unsquashfs refuses [1.2].)
+struct table_compressor { sqfs_compressor_t base; sqfs_compressor_t *inner; };   // inner NULL: all as it is
+
 // A growing array.
 struct array { void *item; size_t count, room; };
 
@@ -78,7 +81,8 @@ struct pack {
 	struct pack_input in;
 	struct pack_output out;
 	sqfs_super_t super;
-	sqfs_compressor_t *compressor, as_is;
+	sqfs_compressor_t *compressor;
+	struct table_compressor for_tables, for_xattrs;
 	struct pipeline blocks;
 	// data
 	struct array contents;           // struct content

@@ -24,7 +24,7 @@ int tree_begin(struct pack *pack) {
 		return 0;
 	if (data_finish(pack))
 		return -1;
-	sqfs_compressor_t *compressor = pack->options->raw_inodes ? &pack->as_is : pack->compressor;
+	sqfs_compressor_t *compressor = &pack->for_tables.base;
 	pack->in_tree = 1;
 	pack->super.inode_table_start = pack->out.size;
 	pack->inodes = sqfs_meta_writer_create(&pack->out.file, compressor, 0);

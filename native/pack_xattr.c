@@ -121,8 +121,7 @@ int xattrs_write(struct pack *pack) {
 	if (!count)
 		return 0;
 	size_t places = (count * sizeof(struct id_entry) + SQFS_META_BLOCK_SIZE - 1) / SQFS_META_BLOCK_SIZE;
-	sqfs_compressor_t *compressor = pack->options->raw_xattrs ? &pack->as_is : pack->compressor;
-	sqfs_meta_writer_t *writer = sqfs_meta_writer_create(&pack->out.file, compressor, 0);
+	sqfs_meta_writer_t *writer = sqfs_meta_writer_create(&pack->out.file, &pack->for_xattrs.base, 0);
 	struct id_entry *entry = calloc(count, sizeof *entry);
 	uint64_t *place = calloc(places, sizeof *place);
 	int status = writer && entry && place ? write_tables(pack, writer, entry, place, places) : fault(pack->why, ENOMEM, "write the image");

@@ -7,6 +7,7 @@ const batchBytes = 256 << 10;
 const copiedBytes = 32 << 10;
 /** What may wait to be written before a writer should pause. */
 const backlogBytes = 1 << 20;
+const maxSpare = 8;
 
 /**
  * Records of the role pack (docs/plan.md): `u32 length, u8 operation, fields`, integers little-endian. Small ones are gathered, so that one
@@ -14,7 +15,8 @@ const backlogBytes = 1 << 20;
  */
 export class RecordStream {
   readonly #stream: Writable;
-  #batch = Buffer.allocUnsafeSlow(batchBytes);
+  #batch: Buffer = Buffer.allocUnsafeSlow(batchBytes);
+  readonly #spare: Buffer[] = [];
   /** The part of the batch that is not given to the stream. */
   #start = 0;
   #at = 0;
@@ -83,12 +85,21 @@ export class RecordStream {
     return this.#stream.writableLength > backlogBytes;
   }
 
+  /** Batches are used again when they are written: new memory costs more than what is copied into it. */
+  #nextBatch(): void {
+    const full = this.#batch;
+    const rest = full.subarray(this.#start, this.#at);
+    this.#stream.write(rest, (error) => {
+      if (!error && this.#spare.length < maxSpare) this.#spare.push(full);
+    });
+    this.#batch = this.#spare.pop() ?? Buffer.allocUnsafeSlow(batchBytes);
+    this.#start = 0;
+    this.#at = 0;
+  }
+
   #room(sizeBytes: number): number {
     if (this.#at + sizeBytes > this.#batch.length) {
-      this.flush();
-      this.#batch = Buffer.allocUnsafeSlow(batchBytes);
-      this.#start = 0;
-      this.#at = 0;
+      this.#nextBatch();
     }
     const at = this.#at;
     this.#at += sizeBytes;

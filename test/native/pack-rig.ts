@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { closeSync, openSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
+import { test } from 'vitest';
 import type { Bytes } from '../../src/format/bytes.ts';
 import {
   type DirectoryEntry,
@@ -12,6 +14,8 @@ import {
 import { type WalkedEntry, type WalkedSource, walkTree } from '../../src/launcher/walk.ts';
 import { repository } from '../support/programs.ts';
 import { sanitize, sanitizerEnv } from '../support/sanitize.ts';
+import { isRoot, sessionDir } from '../support/session.ts';
+import { needing } from './image-rig.ts';
 
 /** Has role.ts start the launcher of this build. */
 export function useLauncher(): void {
@@ -37,6 +41,28 @@ export async function withTarget<T>(file: string, action: (target: number) => Pr
     closeSync(target);
   }
 }
+
+/** Runs an action with an image mounted by the kernel. */
+export async function withMounted(image: string, action: (root: string) => Promise<void> | void): Promise<void> {
+  const root = mkdtempSync(path.join(sessionDir(), 'mounted-'));
+  execFileSync('mount', ['-t', 'squashfs', '-o', 'loop,ro', image, root], { stdio: ['ignore', 'ignore', 'pipe'] });
+  try {
+    await action(root);
+  } finally {
+    execFileSync('umount', [root]);
+    rmdirSync(root);
+  }
+}
+
+function canMountLoops(): boolean {
+  if (!isRoot || !existsSync('/dev/loop-control')) return false;
+  return /\bsquashfs$/m.test(readFileSync('/proc/filesystems', 'utf8'));
+}
+
+/** A test that has the kernel mount an image. */
+export const kernelMounts: typeof needing = canMountLoops()
+  ? needing
+  : (title, body) => test.skip(`${title} (skipped: needs root, loop devices and squashfs in the kernel)`, body);
 
 interface Kept {
   readonly entry: WalkedEntry;
@@ -128,19 +154,10 @@ function define(
     nlink,
     xattrs: packer.defineXattrs(entry.xattrs),
   };
-  switch (entry.kind) {
-    case 'file':
-      return packer.defineFile(place.number, attributes, place.content);
-    case 'dir':
-      return packer.defineDirectory(place.number, attributes, place.parent, place.entries);
-    case 'symlink':
-      return packer.defineSymlink(place.number, attributes, entry.link);
-    case 'fifo':
-      return packer.defineFifo(place.number, attributes);
-    case 'char':
-    case 'block':
-      return packer.defineDevice(place.number, attributes, entry.kind, entry.major, entry.minor);
-    case 'hardlink':
-      throw new Error('a further name is no inode');
-  }
+  if (entry.kind === 'file') packer.defineFile(place.number, attributes, place.content);
+  else if (entry.kind === 'dir') packer.defineDirectory(place.number, attributes, place.parent, place.entries);
+  else if (entry.kind === 'symlink') packer.defineSymlink(place.number, attributes, entry.link);
+  else if (entry.kind === 'fifo') packer.defineFifo(place.number, attributes);
+  else if (entry.kind !== 'hardlink')
+    packer.defineDevice(place.number, attributes, entry.kind, entry.major, entry.minor);
 }
