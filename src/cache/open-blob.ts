@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { constants, lstatSync } from 'node:fs';
+import { constants, lstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
@@ -13,7 +13,7 @@ const chunkBytes = 512 << 10;
 /** Whether a blob is there; one of another size is removed. Throws Failure when something else is in its place. */
 export async function findBlob(directory: string, blob: { digest: string; sizeBytes?: number }): Promise<boolean> {
   const path = blobPath(directory, blob.digest);
-  const status = await explainCache(directory, 'read', () => lstatSync(path, { throwIfNoEntry: false }));
+  const status = await explainCache(directory, 'read', () => lookAt(path));
   if (status === undefined) return false;
   if (!status.isFile()) {
     throw new Failure(`cannot use the cache ${directory}: ${path} is not a regular file`, {
@@ -23,6 +23,16 @@ export async function findBlob(directory: string, blob: { digest: string; sizeBy
   if (blob.sizeBytes === undefined || status.size === blob.sizeBytes) return true;
   removeQuietly(path);
   return false;
+}
+
+/** ENOTDIR: what is in the way of a part of the cache is told when something is written. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
 }
 
 /** Notes that a blob is used: its modification time is what prune goes by. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process that obtains one blob: node driver.ts JSON. Says "downloading OFFSET" when it begins, and its outcome at the end.
+// A process that obtains one blob: node driver.ts JSON. Says "asking", "downloading OFFSET" when it begins to, and its outcome at the end.
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { openCache } from '../../src/cache/blob-cache.ts';
@@ -33,6 +33,7 @@ async function main(options: DriverOptions): Promise<void> {
     ...(options.hostKey !== undefined && { host: { name: `host-${options.hostKey}`, key: options.hostKey } }),
   });
   const blob = { mediaType: 'application/octet-stream', digest: options.digest, sizeBytes: options.sizeBytes };
+  process.stdout.write('asking\n');
   const outcome = await cache.obtain(blob, async (partial, signal) => {
     process.stdout.write(`downloading ${partial.sizeBytes}\n`);
     await downloadFrom(options.url, partial, signal);

@@ -38,11 +38,14 @@ const hostB = 'b'.repeat(16);
 describe('many processes that want one blob', () => {
   test('128 processes make one download, and all get the blob', { timeout: 180_000 }, async () => {
     const blob = makeBlob(8 << 20);
-    // It takes its time, so that nearly all of them wait.
-    server = await serveBlob(blob, 64 << 10, () => sleep(10));
+    const all = Promise.withResolvers<void>();
+    server = await serveBlob(blob, 64 << 10, () => all.promise);
     const { url } = server;
     const options = { directory: scratch.path, url, digest: blob.digest, sizeBytes: blob.sizeBytes };
     const drivers = Array.from({ length: 128 }, () => startDriver(options));
+    // Nobody gets a byte before all have asked.
+    await Promise.all(drivers.map(({ says }) => says('asking')));
+    all.resolve();
     const ends = await Promise.all(drivers.map(({ ended }) => ended));
     expect(ends.filter(({ code }) => code !== 0)).toEqual([]);
     expect(server.offsets).toEqual([0]);
@@ -71,6 +74,7 @@ describe('an owner that dies', () => {
   }, async () => {
     const blob = makeBlob(4 << 20);
     const piece = 32 << 10;
+    const resumed: number[] = [];
     for (let round = 0; round < 20; round++) {
       const directory = join(scratch.path, `round-${round}`);
       server = await serveBlob(blob, piece, () => sleep(1));
@@ -80,22 +84,19 @@ describe('an owner that dies', () => {
       const waiter = startDriver(options);
       // Any moment will do, also one while the waiter starts: the more different the better.
       while (server.sentBytes < (blob.sizeBytes * (round + Math.random())) / 20) await sleep(1);
-      const killed = owner.child.kill('SIGKILL');
+      owner.child.kill('SIGKILL');
       expect(findWrongBlobs(directory)).toEqual([]);
-      expect(killed).toBe(true);
       await owner.ended;
       expect(await waiter.ended).toMatchObject({ code: 0, errors: '' });
       expect(findWrongBlobs(directory)).toEqual([]);
-      if (owner.lines.at(-1) !== 'downloaded') {
-        const [, resumedAt = -1] = server.offsets;
-        // The owner may have had so much in memory: what waits for the disk, and what the sockets hold.
-        if (server.offsets.length > 1) expect(server.sentBytes - blob.sizeBytes).toBeLessThan(1 << 20);
-        expect(resumedAt).toBeGreaterThanOrEqual(round < 8 ? 0 : 1);
-      }
       expect(server.offsets.length).toBeLessThanOrEqual(2);
+      resumed.push(server.offsets[1] ?? -1);
+      // What the owner had in memory: what waits for the disk, and what the sockets hold.
+      expect(server.sentBytes - blob.sizeBytes).toBeLessThan(1 << 20);
       await server.close();
       server = undefined;
     }
+    expect(resumed.filter((offset) => offset > 0).length).toBeGreaterThan(10);
   });
 
   test('on another host it is taken over when its lease does not change any more', async () => {
@@ -112,11 +113,11 @@ describe('an owner that dies', () => {
     const waiter = startDriver({ ...common, ...times, hostKey: hostB });
     // As long as the owner lives, it is left alone for longer than it takes to be found dead.
     await sleep(1200);
-    expect(waiter.lines).toEqual([]);
+    expect(waiter.lines).toEqual(['asking']);
     owner.child.kill('SIGKILL');
     open = true;
     expect(await waiter.ended).toMatchObject({ code: 0, errors: '' });
-    expect(waiter.lines).toEqual([`downloading ${1 << 20}`, 'downloaded']);
+    expect(waiter.lines).toEqual(['asking', `downloading ${1 << 20}`, 'downloaded']);
     expect(server.offsets).toEqual([0, 1 << 20]);
     expectOnly(blob);
   });

@@ -20,7 +20,7 @@ export function makeBlob(sizeBytes: number, seed = 1, algorithm: 'sha256' | 'sha
   let state = seed;
   for (let at = 0; at + 4 <= sizeBytes; at += 4) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    bytes.writeUInt32LE(state ^ (state >>> 15), at);
+    bytes.writeUInt32LE((state ^ (state >>> 15)) >>> 0, at);
   }
   const digest = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
   return { mediaType: 'application/octet-stream', digest, sizeBytes, bytes };
@@ -75,7 +75,7 @@ export async function serveBlob(
       await pace(at, response);
       if (response.destroyed) return;
       const piece = blob.bytes.subarray(at, at + pieceBytes);
-      if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!response.write(piece)) await waitForRoom(response);
       state.sentBytes += piece.length;
     }
     response.end();
@@ -95,6 +95,16 @@ export async function serveBlob(
   return state;
 }
 
+async function waitForRoom(response: ServerResponse): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
+}
+
 export interface Driver {
   readonly child: ChildProcess;
   /** The lines on stdout so far. */
@@ -106,8 +116,10 @@ export interface Driver {
 
 const driver = join(import.meta.dirname, 'driver.ts');
 
-export function startDriver(options: DriverOptions): Driver {
-  const child = spawn(process.execPath, [driver, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'pipe'] });
+/** Starts driver.ts, by another program when `before` names one. */
+export function startDriver(options: DriverOptions, before: readonly string[] = []): Driver {
+  const [command = '', ...rest] = [...before, process.execPath, driver, JSON.stringify(options)];
+  const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   const lines: string[] = [];
   const changed = new Set<() => void>();
   let text = '';
