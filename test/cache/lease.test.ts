@@ -102,6 +102,53 @@ describe('one owner', () => {
   });
 });
 
+describe('what happens between a look and the lease made after it', () => {
+  test('the dead owner turns out to live, releases, and another process begins anew', () => {
+    plant(5, nameWriter(elsewhere));
+    const between = () => {
+      rmSync(join(dir, `${key}.5`));
+      plant(1, nameWriter(elsewhere));
+    };
+    expect(take(here, staleAfter(between))).toBeUndefined();
+    expect(listGenerations(dir, key)).toEqual([1]);
+  });
+
+  test('another process takes over, and a third one takes over from that', () => {
+    plant(5, nameWriter(elsewhere));
+    const between = () => {
+      rmSync(join(dir, `${key}.5`));
+      plant(7, nameWriter(elsewhere));
+    };
+    expect(take(here, staleAfter(between))).toBeUndefined();
+    expect(listGenerations(dir, key)).toEqual([7]);
+  });
+
+  test('there was none, and two others came and went over it', () => {
+    const host = {
+      name: here.name,
+      get key() {
+        plant(2, nameWriter(elsewhere));
+        return here.key;
+      },
+    };
+    expect(take(host)).toBeUndefined();
+    expect(listGenerations(dir, key)).toEqual([2]);
+  });
+
+  /** A watch that finds the lease stale, after something else has happened. */
+  function staleAfter(between: () => void): ReturnType<typeof startWatch> {
+    return {
+      seen: '',
+      lookedAtMs: 0,
+      get unchangedMs() {
+        between();
+        return 15_000;
+      },
+      set unchangedMs(_) {},
+    };
+  }
+});
+
 describe('a heartbeat', () => {
   const fast = { heartbeatMs: 10, staleMs: 15_000 };
 
