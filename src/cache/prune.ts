@@ -31,7 +31,7 @@ export interface Pruned {
   readonly failed: readonly string[];
 }
 
-/** Notes of failed tries, and directories and files that a killed process was just making, are of no use after so long. */
+/** Notes of failed tries, also those that a killed process was just writing, are of no use after so long. */
 const restMs = 24 * 3600 * 1000;
 
 /**
