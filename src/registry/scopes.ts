@@ -20,7 +20,7 @@ export function mergeScopes(challenge: string, wanted: readonly string[]): strin
     for (const action of actions) known.add(action);
     merged.set(resource, known);
   }
-    // docker-registry names the actions in any order: one order, so that equal scopes are equal.
+  // docker-registry names the actions in any order: one order, so that equal scopes are equal.
   return [...merged].map(([resource, actions]) => [resource, [...actions].sort().join(',')].join(':'));
 }
 
