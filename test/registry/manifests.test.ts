@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
 import { afterEach, describe, expect, test } from 'vitest';
-import { digestOf } from '../support/oci-layout.ts';
+import { digestOf } from '../support/random-layout.ts';
 import { type Answer, fakeRegistry } from './fake-registry.ts';
 import { clientOf, closeClients, errorOf, refOf } from './support.ts';
 

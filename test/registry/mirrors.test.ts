@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { listEndpoints } from '../../src/registry/mirrors.ts';
 import { type FaultProxy, onTries, startFaultProxy } from '../support/fault-proxy.ts';
-import { digestOf, type Layout, type LayoutBlob, randomLayer, writeLayout } from '../support/oci-layout.ts';
+import { digestOf, type Layout, type LayoutBlob, randomLayer, writeLayout } from '../support/random-layout.ts';
 import { registryPassword, registryUser, startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';
 import { clientOf, closeClients, errorOf, keychainOf, MemoryPartial, never, passwordOf, refOf } from './support.ts';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Authority, type CertificateFiles, makeAuthority } from '../support/certificates.ts';
 import { type ForwardProxy, startForwardProxy } from '../support/forward-proxy.ts';
-import { digestOf, type Layout, randomLayer, writeLayout } from '../support/oci-layout.ts';
+import { digestOf, type Layout, randomLayer, writeLayout } from '../support/random-layout.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';
 import { clientOf, closeClients, errorOf, MemoryPartial, never, refOf } from './support.ts';
