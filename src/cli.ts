@@ -6,6 +6,7 @@ import { defineDoctor } from './commands/doctor.ts';
 import { defineExtract } from './commands/extract.ts';
 import { defineImport } from './commands/import.ts';
 import { defineInspect } from './commands/inspect.ts';
+import { defineLoad } from './commands/load.ts';
 import { defineMake } from './commands/make.ts';
 import { defineRun } from './commands/run.ts';
 import { defineVerify } from './commands/verify.ts';
@@ -15,6 +16,7 @@ import { version } from './version.ts';
 const commands = [
   defineMake,
   defineImport,
+  defineLoad,
   defineInspect,
   defineVerify,
   defineExtract,

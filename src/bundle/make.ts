@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { basename } from 'node:path';
 import { explain, Failure } from '../failure.ts';
 import { startsAsElf } from '../format/elf.ts';
 import { FormatError } from '../format/format-error.ts';
@@ -16,7 +15,10 @@ import { createOutput } from './output.ts';
 import { estimateSizeBytes, writeBundle } from './write.ts';
 
 export interface MakeRequest {
+  /** Path of a squashfs image. */
   readonly image: string;
+  /** What is told of its origin: a file's name, or where it was imported from. */
+  readonly reference: string;
   readonly output: string;
   readonly force: boolean;
   readonly name: string;
@@ -57,7 +59,7 @@ export async function makeBundle(request: MakeRequest, start: (totalBytes: numbe
         description: request.description,
         provenance: {
           bundler: version,
-          source: basename(request.image),
+          source: request.reference,
           createdSeconds: request.createdSeconds,
         },
         image: {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { explain, Failure } from '../failure.ts';
+import { addAccessOptions, type SourceFlags } from '../importing/source-options.ts';
+import { isImageUri } from '../reference/image-uri.ts';
 import { formatSize } from '../ui/format-size.ts';
-import { createReporter } from '../ui/reporter.ts';
+import { createReporter, type Reporter } from '../ui/reporter.ts';
 
 const maxScriptBytes = 1 << 20;
 
-interface MakeOptions {
+interface MakeOptions extends SourceFlags {
   output?: string;
   target?: string;
   description?: string;
@@ -17,20 +19,18 @@ interface MakeOptions {
   env?: string[];
   rc?: string;
   entrypoint?: string[];
-  quiet?: boolean;
-  json?: boolean;
   all?: boolean;
 }
 
 /** Defines `bundler make`. */
 export function defineMake(program: Command): void {
-  program
+  const command = program
     .command('make')
     .summary('make a bundle of an image')
     .description(
-      'Makes one executable file that starts a container from a squashfs image. The image is copied as it is, never recompressed.',
+      'Makes one executable file that starts a container from a squashfs image, which is copied as it is, or from a container image, which is imported first.',
     )
-    .argument('<image>', 'the squashfs image (.sqsh)')
+    .argument('<image>', 'a squashfs image (.sqsh), or where an image is, see below')
     .option('-o, --output <file>', 'the file to write (default: NAME.run in the current directory)')
     .option('-t, --target <dir>', "where a run with --keep or --extract unpacks it, expanded there: '~/np'")
     .option('-d, --description <text>', 'what it is, shown by --info')
@@ -50,38 +50,55 @@ export function defineMake(program: Command): void {
       'after',
       "\nThe system's enroot configuration of this machine (/etc/enroot, or ENROOT_SYSCONF_PATH), if there is one, is embedded: docs/configuration.md." +
         '\nWith SOURCE_DATE_EPOCH set, the same image and options give the same bytes.\n\nExample:\n  bundler make np.sqsh && ./np.run --info',
-    )
-    .action(async (image: string, given: MakeOptions) => {
-      const reporter = createReporter({ quiet: given.quiet === true });
-      const name = given.name ?? nameOf(image);
-      if (/^[a-z][a-z0-9+.-]*:\/\//i.test(image)) {
-        throw new Failure(`cannot import ${image}: this version makes bundles of squashfs images only`, {
-          hint: 'import it with "enroot import" and give the .sqsh file that it writes',
-        });
-      }
-      const rc = given.rc === undefined ? null : await readScript(given.rc);
-      const { makeBundle } = await import('../bundle/make.ts');
-      const { readConfiguration } = await import('../bundle/configuration.ts');
-      const made = await makeBundle(
-        {
-          image,
-          output: given.output ?? `${name}.run`,
-          force: given.force === true,
-          name,
-          description: given.description ?? '',
-          createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
-          options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
-          configuration: await readConfiguration(given.all === true, process.env),
-        },
-        (totalBytes) => (given.json === true ? reporter.silence() : reporter.progress('writing', totalBytes)),
-      );
-      if (given.json === true) reporter.json(made);
-      else reporter.result(`${made.output} (${formatSize(made.sizeBytes)})`);
+    );
+  addAccessOptions(command, '--arch <platform>').action(async (image: string, given: MakeOptions) => {
+    const reporter = createReporter({ quiet: given.quiet === true });
+    if (!isImageUri(image)) {
+      const source = { image, name: nameOf(basename(image)), reference: basename(image), output: given.output };
+      return await make(source, given, reporter);
+    }
+    const { withImportedImage } = await import('../importing/imported-image.ts');
+    const directory = dirname(given.output ?? '.');
+    await withImportedImage(image, given, directory, async ({ path, name, reference }) => {
+      await make({ image: path, name: nameOf(name), reference, output: given.output }, given, reporter);
     });
+  });
+}
+
+interface MakeSource {
+  /** Path of a squashfs image. */
+  readonly image: string;
+  readonly name: string;
+  /** Where it is from, for --info. */
+  readonly reference: string;
+  readonly output: string | undefined;
+}
+
+async function make(source: MakeSource, given: MakeOptions, reporter: Reporter): Promise<void> {
+  const name = given.name ?? source.name;
+  const rc = given.rc === undefined ? null : await readScript(given.rc);
+  const { makeBundle } = await import('../bundle/make.ts');
+  const { readConfiguration } = await import('../bundle/configuration.ts');
+  const made = await makeBundle(
+    {
+      image: source.image,
+      reference: source.reference,
+      output: source.output ?? `${name}.run`,
+      force: given.force === true,
+      name,
+      description: given.description ?? '',
+      createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
+      options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
+      configuration: await readConfiguration(given.all === true, process.env),
+    },
+    (totalBytes) => (given.json === true ? reporter.silence() : reporter.progress('writing', totalBytes)),
+  );
+  if (given.json === true) reporter.json(made);
+  else reporter.result(`${made.output} (${formatSize(made.sizeBytes)})`);
 }
 
 function nameOf(image: string): string {
-  const name = basename(image).replace(/\.(sqsh|squashfs|sqfs|sfs|squash|img)$/, '');
+  const name = image.replace(/\.(sqsh|squashfs|sqfs|sfs|squash|img)$/, '');
   return isName(name) ? name : 'bundle';
 }
 

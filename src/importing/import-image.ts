@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createOutput, type Output } from '../bundle/output.ts';
+import { createOutput } from '../bundle/output.ts';
 import { explain } from '../failure.ts';
 import { type Packer, startPacker } from '../launcher/pack.ts';
 import { emitTree } from '../layer/emit-tree.ts';
@@ -10,31 +10,40 @@ import type { Image } from '../source/image.ts';
 import { makeContents } from './contents.ts';
 import type { PackSettings } from './pack-settings.ts';
 
-export interface ImportRequest {
-  readonly output: string;
-  readonly force: boolean;
+export interface WriteRequest {
   readonly packing: PackSettings;
   /** SOURCE_DATE_EPOCH: the image's own time, and no file in it is newer. Without it the image's time is that of its configuration. */
   readonly sourceDateSeconds: number | null;
   readonly onEvent: OnEvent;
 }
 
-export interface ImportedImage {
+export interface ImportRequest extends WriteRequest {
   readonly output: string;
+  readonly force: boolean;
+}
+
+export interface WrittenImage {
   readonly sizeBytes: number;
-  readonly reference: string;
-  readonly manifestDigest: string;
   readonly inodes: number;
 }
 
+export interface ImportedImage extends WrittenImage {
+  readonly output: string;
+  readonly reference: string;
+  readonly manifestDigest: string;
+}
+
 /**
- * Writes an image's merged layers and enroot's files as a squashfs image: one pass, no unpacked copy, no privileges. The same image gives the same bytes. The
- * file appears when it is whole. The caller closes the image. Throws Failure; then nothing is left behind but the cache.
+ * Writes an image's merged layers and enroot's files as a squashfs image, which appears when it is whole. The caller closes the image. Throws Failure; then
+ * nothing is left behind but the cache.
  */
 export async function importImage(image: Image, request: ImportRequest): Promise<ImportedImage> {
   const output = await createOutput(request.output, { force: request.force, mode: 0o644 });
   try {
-    const written = await writeImage(image, output, request);
+    request.onEvent({ event: 'writing', output: request.output });
+    const written = await explain(`cannot write ${request.output}`, () =>
+      writeImage(image, output.descriptor, request),
+    );
     await output.commit();
     return { output: request.output, reference: image.reference, manifestDigest: image.manifestDigest, ...written };
   } finally {
@@ -42,11 +51,8 @@ export async function importImage(image: Image, request: ImportRequest): Promise
   }
 }
 
-async function writeImage(
-  image: Image,
-  output: Output,
-  request: ImportRequest,
-): Promise<{ sizeBytes: number; inodes: number }> {
+/** The same into an open file, which must be empty: one pass, no unpacked copy, no privileges. The same image gives the same bytes. Throws Failure. */
+export async function writeImage(image: Image, descriptor: number, request: WriteRequest): Promise<WrittenImage> {
   const { onEvent } = request;
   const config =
     image.config === null ? null : parseImageConfig(image.config, `the configuration of ${image.reference}`);
@@ -56,8 +62,7 @@ async function writeImage(
       ? []
       : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
   const workdir = config?.config.WorkingDir ?? '';
-  onEvent({ event: 'writing', output: request.output });
-  const packer = startPacker(output.descriptor, { ...request.packing.options, createdSeconds });
+  const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds });
   try {
     // What fails while another layer is read ends the import at once.
     const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
@@ -84,9 +89,9 @@ async function writeImage(
 async function finish(
   tree: Awaited<ReturnType<typeof mergeLayers>>,
   packer: Packer,
-  request: ImportRequest,
+  request: WriteRequest,
   createdSeconds: number,
-): Promise<{ sizeBytes: number; inodes: number }> {
+): Promise<WrittenImage> {
   const { sourceDateSeconds, packing } = request;
   const { inodes, root, droppedXattrs } = await emitTree(tree, packer, {
     latestSeconds: sourceDateSeconds === null ? null : createdSeconds,
@@ -99,7 +104,7 @@ async function finish(
       text: `${droppedXattrs} extended attributes were left out: squashfs stores only user., trusted. and security. ones`,
     });
   }
-  const { sizeBytes } = await explain(`cannot write ${request.output}`, () => packer.finish(inodes, root));
+  const { sizeBytes } = await packer.finish(inodes, root);
   return { sizeBytes, inodes };
 }
 

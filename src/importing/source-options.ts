@@ -39,18 +39,20 @@ Credentials: --user, enroot's .credentials, docker's config.json with its helper
 
 /** Adds the options that say which image, who asks for it, and what is printed. */
 export function addSourceOptions(command: Command): Command {
+  return addAccessOptions(command, '-a, --arch <platform>')
+    .option('-q, --quiet', 'print errors only')
+    .option('--json', 'print events and the result as JSON, a line each');
+}
+
+/** Those of them that a command has which can do without an image from elsewhere. */
+export function addAccessOptions(command: Command, arch: string): Command {
   return command
-    .option(
-      '-a, --arch <platform>',
-      'of an image for several: amd64, arm64, linux/arm/v7 (default: that of this machine)',
-    )
+    .option(arch, 'of an image for several: amd64, arm64, linux/arm/v7 (default: that of this machine)')
     .option(
       '--user <name>',
       'log in to the registry as this user; asks for the password, or takes it from BUNDLER_PASSWORD',
     )
     .option('--password-stdin', 'read the password from stdin')
-    .option('-q, --quiet', 'print errors only')
-    .option('--json', 'print events and the result as JSON, a line each')
     .option('--verbose', 'tell which registries, credentials and retries are used')
     .addHelpText('after', sourceHelp);
 }

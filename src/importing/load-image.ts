@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import { lstatSync, mkdirSync, renameSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { explain, Failure } from '../failure.ts';
+import { fromText } from '../format/bytes.ts';
+import { runRole } from '../launcher/role.ts';
+import type { Image } from '../source/image.ts';
+import { createAnonymousFile } from './anonymous-file.ts';
+import { type WriteRequest, writeImage } from './import-image.ts';
+import { removeTree } from './remove-tree.ts';
+
+export interface LoadRequest extends WriteRequest {
+  /** The directory of the container. */
+  readonly target: string;
+  readonly force: boolean;
+  readonly quiet: boolean;
+}
+
+/** What is fast to write and to read again, and much smaller than the files. */
+const transient = {
+  compressor: 'lz4',
+  level: null,
+  blockSizeBytes: 128 << 10,
+  uncompressed: { inodes: true },
+} as const;
+
+/**
+ * Unpacks an image as the root filesystem of a container, by way of a file without a name beside it. The directory appears when it is whole; files belong to the caller, or for root to
+ * whom the image says. Throws Failure; then nothing is left behind but the cache.
+ */
+export async function loadImage(image: Image, request: LoadRequest): Promise<void> {
+  const { target, force } = request;
+  const parent = dirname(target);
+  await explain(`cannot make ${parent}`, () => mkdirSync(parent, { recursive: true, mode: 0o700 }));
+  const exists = lstatSync(target, { throwIfNoEntry: false }) !== undefined;
+  if (exists && !force) {
+    throw new Failure(`cannot load ${basename(target)}: the container ${target} exists`, {
+      hint: 'replace it with --force, or give another --name',
+    });
+  }
+  const file = await createAnonymousFile(parent);
+  try {
+    const packing = { ...request.packing, options: { ...transient, threads: request.packing.options.threads } };
+    const { sizeBytes } = await explain(`cannot write to ${parent}`, () =>
+      writeImage(image, file.descriptor, { ...request, packing }),
+    );
+    const partial = join(parent, `.${basename(target)}.partial-${process.pid}`);
+    await runRole(
+      [
+        ['role', 'extract'],
+        ['file', fromText(file.path)],
+        ['offset', '0'],
+        ['size', String(sizeBytes)],
+        ['target', fromText(partial)],
+        ['quiet', request.quiet ? '1' : '0'],
+      ],
+      { show: true },
+    );
+    await explain(`cannot put ${target} in its place`, () => replace(partial, target, exists));
+  } finally {
+    file.close();
+  }
+}
+
+/** Puts a new tree in place; what was there is gone afterwards. */
+async function replace(partial: string, target: string, exists: boolean): Promise<void> {
+  if (!exists) {
+    renameSync(partial, target);
+    return;
+  }
+  const old = `${partial}-old`;
+  renameSync(target, old);
+  renameSync(partial, target);
+  await removeTree(old);
+}
