@@ -88,6 +88,22 @@ export function encodeHeader(entry: TarEntry): Buffer {
   return records.length === 0 ? block : Buffer.concat([encodePax(name, records), block]);
 }
 
+/**
+ * The header of a file in one block whatever its size: in base 256 (GNU's way, which GNU tar, libarchive, Go and Python read) where octal digits do not
+ * suffice. For a writer that leaves room for it and comes back. Throws FormatError when something else does not fit.
+ */
+export function encodeBlock(entry: TarEntry): Buffer {
+  const block = encodeHeader(fits('size', entry.sizeBytes) ? entry : { ...entry, sizeBytes: 0 });
+  if (block.length !== blockSizeBytes) throw new FormatError(`${entry.path}: more than one header block`);
+  if (fits('size', entry.sizeBytes)) return block;
+  const [at, sizeBytes] = fields.size;
+  block.fill(0, at, at + sizeBytes);
+  block[at] = 0x80;
+  block.writeBigUInt64BE(BigInt(entry.sizeBytes), at + sizeBytes - 8);
+  sign(block);
+  return block;
+}
+
 /** A directory's path ends with a slash, by which old readers know it; the root is `./`. A file's does not, or they would take it for one. */
 function pathOf({ path, kind }: TarEntry): Bytes {
   if (kind === 'dir') return path === '' ? './' : path.endsWith('/') ? path : `${path}/`;

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fromText } from '../../src/format/bytes.ts';
 import { TarReader } from '../../src/layer/read-tar.ts';
 import { type EntryKind, noXattrs, type TarEntry } from '../../src/layer/tar-entry.ts';
-import { encodeHeader, endOfArchive, paddingOf } from '../../src/layer/write-tar.ts';
+import { encodeBlock, encodeHeader, endOfArchive, paddingOf } from '../../src/layer/write-tar.ts';
 import { testNeeding } from '../support/features.ts';
 import { testWithTools } from '../support/image-tools.ts';
 
@@ -43,9 +43,8 @@ function pack(...entries: TarEntry[]): Buffer {
   return Buffer.concat([...parts, endOfArchive]);
 }
 
-function readBack(archive: Buffer): TarEntry[] {
-  const entries: TarEntry[] = [];
-  const reader = new TarReader({
+function startReader(entries: TarEntry[]): TarReader {
+  return new TarReader({
     entry(each) {
       entries.push(each);
       return false;
@@ -54,6 +53,11 @@ function readBack(archive: Buffer): TarEntry[] {
     hole() {},
     end() {},
   });
+}
+
+function readBack(archive: Buffer): TarEntry[] {
+  const entries: TarEntry[] = [];
+  const reader = startReader(entries);
   reader.write(archive);
   reader.end();
   expect(reader.done).toBe(true);
@@ -280,9 +284,19 @@ describe('an archive that others read', () => {
   });
 
   test('may have more than 8 GiB of a file', () => {
-    const huge = encodeHeader(entry('huge', 'file', { sizeBytes: 9 * 2 ** 30 }));
-    // GNU tar lists a header whose content is missing before it complains.
-    const list = execFileSync('sh', ['-c', 'tar -tvf - 2>/dev/null || true'], { input: huge, encoding: 'latin1' });
-    expect(list).toContain(' 9663676416 ');
+    const huge = entry('huge', 'file', { sizeBytes: 9 * 2 ** 30 });
+    expect(encodeBlock(huge)).toHaveLength(512);
+    expect(encodeBlock(entry('a', 'file', { sizeBytes: 5 }))).toEqual(
+      encodeHeader(entry('a', 'file', { sizeBytes: 5 })),
+    );
+    expect(() => encodeBlock(entry('a'.repeat(101)))).toThrow('more than one header block');
+    for (const input of [encodeHeader(huge), encodeBlock(huge)]) {
+      // GNU tar lists a header whose content is missing before it complains.
+      const list = execFileSync('sh', ['-c', 'tar -tvf - 2>/dev/null || true'], { input, encoding: 'latin1' });
+      expect(list).toContain(' 9663676416 ');
+      const entries: TarEntry[] = [];
+      startReader(entries).write(input);
+      expect(entries).toEqual([huge]);
+    }
   });
 });

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Readable } from 'node:stream';
+import { type WalkedSource, walkTree } from '../launcher/walk.ts';
+import { noXattrs } from '../layer/tar-entry.ts';
+import { encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
+
+/**
+ * A root filesystem, of an image or a directory, as the tar of a layer: every entry once, parents first, names in the order of bytes, owners and times as they
+ * are. The same tree gives the same bytes. Errors of the walk are the stream's; destroying it ends the walk.
+ */
+export function openTreeTar(source: WalkedSource): Readable {
+  let started = false;
+  let wake: (() => void) | null = null;
+  let full = false;
+  const stream = new Readable({
+    highWaterMark: 1 << 20,
+    read() {
+      full = false;
+      wake?.();
+      wake = null;
+      if (started) return;
+      started = true;
+      void walk();
+    },
+    destroy(error, done) {
+      wake?.();
+      done(error);
+    },
+  });
+  const push = (bytes: Buffer): void => {
+    if (bytes.length > 0 && !stream.destroyed) full = !stream.push(bytes);
+  };
+  async function walk(): Promise<void> {
+    let paddingBytes = 0;
+    try {
+      await walkTree(source, {
+        entry(entry, content) {
+          push(encodeHeader(entry.kind === 'hardlink' ? { ...entry, xattrs: noXattrs } : entry));
+          paddingBytes = content === 'follows' ? paddingOf(entry.sizeBytes) : 0;
+        },
+        data: push,
+        end: () => push(Buffer.alloc(paddingBytes)),
+        async drained() {
+          if (full && !stream.destroyed) {
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+            });
+          }
+          if (stream.destroyed) throw new Error('the reader has gone');
+        },
+      });
+      push(endOfArchive);
+      stream.push(null);
+    } catch (error) {
+      stream.destroy(error as Error);
+    }
+  }
+  return stream;
+}
