@@ -77,17 +77,17 @@ describe.each(forms)('an image exported as %s', (form, write) => {
     expect(layers).toHaveLength(2);
   });
 
-  testWithTools('podman')('is loaded and mounted by podman', async () => {
+  testWithTools('podman', 'skopeo')('is loaded and mounted by podman', async () => {
     for (const compression of ['gzip', 'zstd', 'none'] as const) {
       const path = join(fresh(), 'image');
       await write(path, requestOf([base, more], { compression }));
-      const storage = openStorage(join(dir, `s${count}`));
-      // A layout in a directory has no name for podman load but its path.
-      const name =
-        form === 'oci'
-          ? storage.podman('pull', '-q', `oci:${path}:localhost/exported:1`).trim()
-          : storage.podman('load', '-q', '-i', path).trim().replace(/^.*: /, '');
-      if (form !== 'oci') expect(name).toBe('localhost/exported:1');
+      const storageDir = join(dir, `s${count}`);
+      const storage = openStorage(storageDir);
+      const name = 'localhost/exported:1';
+      // podman makes a name of a directory's path, which may have no capital letters.
+      const store = `containers-storage:[vfs@${join(storageDir, 'root')}+${join(storageDir, 'run')}]${name}`;
+      if (form === 'oci') run('skopeo', 'copy', '-q', `oci:${path}`, store);
+      else expect(storage.podman('load', '-q', '-i', path)).toContain(name);
       const mounted = storage.podman('image', 'mount', name).trim();
       expect(readFileSync(join(mounted, 'etc/more'), 'utf8')).toBe('more');
       expect(readFileSync(join(mounted, 'bin/tool'), 'utf8')).toBe('#!/bin/sh\n');
