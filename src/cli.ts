@@ -3,6 +3,7 @@ import { Command, type CommanderError } from 'commander';
 import { defineCache } from './commands/cache.ts';
 import { defineDigest } from './commands/digest.ts';
 import { defineDoctor } from './commands/doctor.ts';
+import { defineExport } from './commands/export.ts';
 import { defineExtract } from './commands/extract.ts';
 import { defineImport } from './commands/import.ts';
 import { defineInspect } from './commands/inspect.ts';
@@ -17,6 +18,7 @@ const commands = [
   defineMake,
   defineImport,
   defineLoad,
+  defineExport,
   defineInspect,
   defineVerify,
   defineExtract,

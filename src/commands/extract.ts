@@ -2,11 +2,9 @@
 import { lstatSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Opened } from '../bundle/open.ts';
-import { explain, Failure } from '../failure.ts';
+import { Failure } from '../failure.ts';
 import { fromText } from '../format/bytes.ts';
-import { findSection } from '../format/sections.ts';
-import { createReporter, type Reporter } from '../ui/reporter.ts';
+import { createReporter } from '../ui/reporter.ts';
 
 interface ExtractOptions {
   output?: string;
@@ -28,13 +26,16 @@ export function defineExtract(program: Command): void {
     .action(async (path: string, options: ExtractOptions) => {
       const reporter = createReporter({ quiet: options.quiet === true });
       const { openBundle } = await import('../bundle/open.ts');
+      const { findVerifiedPayload } = await import('../bundle/verified-payload.ts');
       const { runRole } = await import('../launcher/role.ts');
       const target = resolve(
         options.output ?? basename(path).replace(/\.(run|sqsh|squashfs|sqfs|sfs|squash|img)$/, ''),
       );
       refuseExisting(target);
       const opened = await openBundle(path);
-      const { offset, sizeBytes } = await findPayload(opened, reporter);
+      const { offset, sizeBytes } = await findVerifiedPayload(opened, 'extract', (totalBytes) =>
+        reporter.progress('verifying', totalBytes),
+      );
       opened.file.close();
       await runRole(
         [
@@ -54,24 +55,4 @@ export function defineExtract(program: Command): void {
 function refuseExisting(target: string): void {
   if (lstatSync(target, { throwIfNoEntry: false }) === undefined) return;
   throw new Failure(`cannot extract to ${target}: it exists`, { hint: 'name a new directory with --output' });
-}
-
-async function findPayload(opened: Opened, reporter: Reporter): Promise<{ offset: number; sizeBytes: number }> {
-  const { path } = opened.file;
-  if (opened.kind === 'image') return { offset: 0, sizeBytes: opened.file.sizeBytes };
-  const payload = findSection(opened.table, 'payload');
-  if (payload === undefined) {
-    throw new Failure(`cannot extract ${path}: it has no payload`, { hint: 'give a bundle made with "bundler make"' });
-  }
-  const { verifyPayloadOf } = await import('../bundle/verify.ts');
-  const progress = reporter.progress('verifying', payload.sizeBytes);
-  const verdict = await explain(`cannot read ${path}`, () =>
-    verifyPayloadOf(opened.file.descriptor, opened.table, (bytes) => progress.advance(bytes)),
-  ).finally(() => progress.end());
-  if (verdict?.ok !== true) {
-    throw new Failure(`cannot extract ${path}: its payload is damaged: ${verdict?.problem}`, {
-      hint: 'download or copy the file again',
-    });
-  }
-  return payload;
 }

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Readable } from 'node:stream';
-import { type WalkedSource, walkTree } from '../launcher/walk.ts';
+import { Failure } from '../failure.ts';
+import { type Bytes, toText } from '../format/bytes.ts';
+import { type TreeVisitor, type WalkedSource, walkTree } from '../launcher/walk.ts';
 import { noXattrs } from '../layer/tar-entry.ts';
 import { encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
 
 /**
  * A root filesystem, of an image or a directory, as the tar of a layer: every entry once, parents first, names in the order of bytes, owners and times as they
- * are. The same tree gives the same bytes. Errors of the walk are the stream's; destroying it ends the walk.
+ * are. The same tree gives the same bytes. `select` stands between the walk and the tar. Errors of the walk are the stream's; destroying it ends the walk.
  */
-export function openTreeTar(source: WalkedSource): Readable {
+export function openTreeTar(
+  source: WalkedSource,
+  select: (visitor: TreeVisitor) => TreeVisitor = (all) => all,
+): Readable {
   let started = false;
   let wake: (() => void) | null = null;
   let full = false;
@@ -33,8 +38,9 @@ export function openTreeTar(source: WalkedSource): Readable {
   async function walk(): Promise<void> {
     let paddingBytes = 0;
     try {
-      await walkTree(source, {
+      const visitor: TreeVisitor = {
         entry(entry, content) {
+          refuseWhiteout(entry.path);
           push(encodeHeader(entry.kind === 'hardlink' ? { ...entry, xattrs: noXattrs } : entry));
           paddingBytes = content === 'follows' ? paddingOf(entry.sizeBytes) : 0;
         },
@@ -48,7 +54,8 @@ export function openTreeTar(source: WalkedSource): Readable {
           }
           if (stream.destroyed) throw new Error('the reader has gone');
         },
-      });
+      };
+      await walkTree(source, select(visitor));
       push(endOfArchive);
       stream.push(null);
     } catch (error) {
@@ -56,4 +63,16 @@ export function openTreeTar(source: WalkedSource): Readable {
     }
   }
   return stream;
+}
+
+/** A layer cannot have a file of such a name: readers would take it for what hides another (OCI image-spec, layer.md). */
+function refuseWhiteout(path: Bytes): void {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  if (!name.startsWith('.wh.')) return;
+  throw new Failure(
+    `cannot export ${JSON.stringify(toText(path))}: in a layer its name means that another file is removed`,
+    {
+      hint: 'rename or remove it',
+    },
+  );
 }

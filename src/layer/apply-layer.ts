@@ -44,10 +44,14 @@ export function applyEntry(tree: RootfsTree, entry: TarEntry, content: number, l
     return;
   }
   const whiteout = readWhiteout(name);
-  if (whiteout !== null) {
-    applyWhiteout(tree, components, whiteout, layer, entry.path);
-    return;
-  }
+  if (whiteout === null) placeEntry(tree, entry, content, layer);
+  else applyWhiteout(tree, components, whiteout, layer, entry.path);
+}
+
+/** The same for a tree in which names have no other meaning, as a directory's. Not for the root. */
+export function placeEntry(tree: RootfsTree, entry: TarEntry, content: number, layer: number): void {
+  const components = splitPath(entry.path);
+  const name = components.pop() as Bytes;
   const trail = walkTo(tree, components, { layer, mtimeSeconds: entry.mtimeSeconds }) as Name[];
   for (const each of trail) each.layer = layer;
   const children = (trail.at(-1) as Name).inode.children as Map<Bytes, Name>;

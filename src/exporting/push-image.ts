@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createReadStream, writeSync } from 'node:fs';
+import { Readable } from 'node:stream';
+import { type AnonymousFile, createAnonymousFile } from '../importing/anonymous-file.ts';
+import { formatProvenance } from '../reference/format.ts';
+import type { RegistryReference } from '../reference/registry-reference.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { describeConfig, makeManifest } from './oci-documents.ts';
+import type { ExportedImage, ExportRequest } from './request.ts';
+import { type StoredLayer, storeLayer } from './store-layer.ts';
+
+export interface PushRequest extends ExportRequest {
+  readonly client: RegistryClient;
+  readonly target: RegistryReference;
+  /** Where compressed layers are kept until they are uploaded (ENROOT_TEMP_PATH). */
+  readonly temporaryDirectory: string;
+  /** Bytes of layers sent so far. */
+  readonly onSent?: (bytes: number) => void;
+}
+
+/**
+ * Pushes an image to a registry. A layer that the repository has is not sent again: as the same tree gives the same layer, pushing twice sends nothing. The
+ * manifest comes last, so that the tag never names an incomplete image. Throws Failure.
+ */
+export async function pushImage(request: PushRequest): Promise<ExportedImage & { sentBytes: number }> {
+  const { client, target, signal } = request;
+  const layers: StoredLayer[] = [];
+  let sentBytes = 0;
+  for (const layer of request.layers) {
+    const file = await createAnonymousFile(request.temporaryDirectory);
+    try {
+      const stored = await keep(file, await layer.open(), request);
+      layers.push(stored);
+      if (await client.hasBlob(target, stored.digest, signal)) continue;
+      const before = sentBytes;
+      await client.uploadBlob(
+        target,
+        {
+          ...stored,
+          open: async () =>
+            createReadStream('', { fd: file.descriptor, start: 0, autoClose: false, highWaterMark: 1 << 20 }),
+          onProgress: (bytes) => request.onSent?.(before + bytes),
+        },
+        signal,
+      );
+      sentBytes += stored.sizeBytes;
+    } finally {
+      file.close();
+    }
+  }
+  const configBytes = request.makeConfig(layers.map(({ diffId }) => diffId));
+  const config = describeConfig(configBytes);
+  if (!(await client.hasBlob(target, config.digest, signal))) {
+    await client.uploadBlob(target, { ...config, open: async () => Readable.from([configBytes]) }, signal);
+  }
+  const manifest = makeManifest(config, layers);
+  const manifestDigest = await client.putManifest(target, manifest.bytes, manifest.descriptor.mediaType, signal);
+  const sizeBytes = layers.reduce((sum, layer) => sum + layer.sizeBytes, config.sizeBytes);
+  return {
+    output: formatProvenance({ kind: 'docker', reference: target }),
+    sizeBytes,
+    manifestDigest,
+    config,
+    layers,
+    sentBytes,
+  };
+}
+
+function keep(
+  file: AnonymousFile,
+  tar: Readable,
+  { compression, signal, onProgress }: PushRequest,
+): Promise<StoredLayer> {
+  let at = 0;
+  const write = (chunk: Buffer): void => {
+    for (let done = 0; done < chunk.length; )
+      done += writeSync(file.descriptor, chunk, done, chunk.length - done, at + done);
+    at += chunk.length;
+  };
+  return storeLayer(tar, write, { compression, signal, onProgress });
+}
