@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes docs/cmd/{make,inspect,verify,extract,doctor,run-file,cache}.md from the definitions of the commands: node scripts/make-command-docs.ts
+// Writes docs/cmd/*.md, but for run.md, from the definitions of the commands: node scripts/make-command-docs.ts
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -11,7 +11,24 @@ const examples: Record<string, readonly string[]> = {
     'bundler make -o bench.run --env OMP_NUM_THREADS=4 -d "norm benchmark" np.sqsh',
     'bundler make --entrypoint \'["python3", "-I"]\' np.sqsh',
     'SOURCE_DATE_EPOCH=0 bundler make -f -q np.sqsh',
+    'bundler make -o ubuntu.run docker://ubuntu:24.04',
   ],
+  import: [
+    'bundler import docker://ubuntu:24.04',
+    'bundler import -o cuda.sqsh docker://nvcr.io/nvidia/cuda:12.8.1-base-ubuntu24.04',
+    'bundler import --user ann docker://registry.example/team/np:1',
+    'bundler import --arch arm64 docker://registry.example/np@sha256:DIGEST',
+    'bundler import podman://localhost/np',
+    'docker save np | bundler import -o np.sqsh -',
+  ],
+  load: ['bundler load docker://ubuntu:24.04', 'bundler load --name np oci-archive:np.tar'],
+  export: [
+    'bundler export np',
+    'bundler export --format docker-archive -o np.tar np.run && docker load -i np.tar',
+    'bundler export --format oci --compression zstd -o layout np.sqsh',
+    'bundler export --format docker://registry.example/team/np:1 np.sqsh',
+  ],
+  digest: ['bundler digest docker://ubuntu:24.04', 'bundler digest --arch arm64 docker://registry.example/np:1'],
   inspect: ['bundler inspect np.run', 'bundler inspect --json np.run', 'bundler inspect np.sqsh'],
   verify: ['bundler verify np.run', 'bundler verify --quiet np.run && ./np.run'],
   extract: ['bundler extract np.run', 'bundler extract -o /scratch/np np.sqsh'],
@@ -24,6 +41,9 @@ const examples: Record<string, readonly string[]> = {
   ],
   run: ['bundler run np.run', 'bundler run /mnt/noexec/np.run --env OMP_NUM_THREADS=8 python3 norm.py'],
 };
+
+/** Commands that take an image from anywhere say so on one page. */
+const takeImages = ['import', 'load', 'make', 'digest'];
 
 const statuses: Record<string, string> = {
   run: "The exit status is that of the bundle: the command's own, or 125, 126, 127 as described in [run](run.md).",
@@ -59,6 +79,9 @@ function renderPage(command: Command): string {
     statuses[command.name()] ??
       'The exit status is 0 on success and 125 when bundler fails; the message on stderr says why and what to try.',
     '',
+    ...(takeImages.includes(command.name())
+      ? ['[images](../images.md) tells how images are named, and what becomes of credentials, layers and the cache.', '']
+      : []),
     'Examples:',
     '',
     ...(examples[command.name()] ?? []).map((line) => `    ${line}`),

@@ -34,6 +34,8 @@ export type Trail = Name[];
 const maxLinks = 255;
 const maxPathBytes = 4096;
 const maxNameBytes = 255;
+/** An empty component, `.` or `..`, or a NUL. */
+const unclean = /(?:^|\/)\.{0,2}(?:\/|$)|\0/;
 
 /** An empty root directory, owned by root, as extractors make directories that no layer describes. */
 export function createTree(mtimeSeconds: number): RootfsTree {
@@ -64,6 +66,10 @@ export function makeDirectory(mtimeSeconds: number): Inode {
 export function splitPath(path: Bytes): Bytes[] {
   if (path.length > maxPathBytes)
     throw new FormatError(`a path of ${path.length} bytes: ${show(path.slice(0, 100))}..`);
+  // Nearly all are clean but for a dot in front and a slash at the end.
+  const start = path.startsWith('./') ? 2 : path.startsWith('/') ? 1 : 0;
+  const plain = path.slice(start, path.endsWith('/') ? -1 : undefined);
+  if (plain.length <= maxNameBytes && plain !== '' && !unclean.test(plain)) return plain.split('/');
   const components: Bytes[] = [];
   for (const component of path.split('/')) {
     if (component === '' || component === '.') continue;

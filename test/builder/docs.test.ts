@@ -10,12 +10,16 @@ const pages = [...renderPages()];
 test('every command has a page', () => {
   expect(pages.map(([name]) => name)).toEqual([
     'make.md',
+    'import.md',
+    'load.md',
+    'export.md',
     'inspect.md',
     'verify.md',
     'extract.md',
     'run-file.md',
-    'doctor.md',
+    'digest.md',
     'cache.md',
+    'doctor.md',
   ]);
 });
 
