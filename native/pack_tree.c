@@ -110,11 +110,11 @@ static int add_words(struct pack *pack, const struct content *content) {
 }
 
 static struct content *find_content(struct pack *pack, const struct inode_head *head, uint32_t number) {
-	struct content *content = (struct content *)pack->contents.item + number;
 	if (number >= pack->contents.count) {
 		record_fault(pack, "inode %u has content %u, of %zu", head->number, number, pack->contents.count);
 		return NULL;
 	}
+	struct content *content = (struct content *)pack->contents.item + number;
 	if (content->taken) {
 		record_fault(pack, "content %u belongs to two inodes", number);
 		return NULL;

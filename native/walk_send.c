@@ -38,7 +38,7 @@ void walk_release(struct walk *walk) {
 
 // The gathered bytes and those behind them.
 static int flush(struct walk *walk, const void *data, size_t size) {
-	struct iovec part[2] = { { walk->out, walk->filled }, { (void *)(uintptr_t)data, size } };
+	struct iovec part[2] = { { walk->out, walk->filled }, { size ? (void *)(uintptr_t)data : walk->out, size } };
 	walk->filled = 0;
 	while (part[0].iov_len || part[1].iov_len) {
 		ssize_t done = writev(walk->output, part, 2);

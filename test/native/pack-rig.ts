@@ -32,6 +32,16 @@ export const common: PackOptions = {
   threads: 2,
 };
 
+export const plain: InodeAttributes = {
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  mtimeSeconds: 1_000_000_000,
+  nlink: 1,
+  xattrs: -1,
+};
+export const directory: InodeAttributes = { ...plain, mode: 0o755, nlink: 2 };
+
 /** Runs an action with a new file open for reading and writing. */
 export async function withTarget<T>(file: string, action: (target: number) => Promise<T>): Promise<T> {
   const target = openSync(file, 'w+');

@@ -5,11 +5,10 @@ import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { makeImage as makeFixture } from '../../fixtures/make.ts';
-import { type InodeAttributes, type Packer, type PackOptions, startPacker } from '../../src/launcher/pack.ts';
+import { type Packer, type PackOptions, startPacker } from '../../src/launcher/pack.ts';
 import { sanitize } from '../support/sanitize.ts';
-import { compileNative } from './compile.ts';
 import { listTree, listUnsquashed, makeTree, needing, scratch } from './image-rig.ts';
-import { common, kernelMounts, packWalk, useLauncher, withMounted, withTarget } from './pack-rig.ts';
+import { common, directory, kernelMounts, packWalk, plain, useLauncher, withMounted, withTarget } from './pack-rig.ts';
 
 let tree = '';
 let dir = '';
@@ -19,9 +18,6 @@ beforeAll(() => {
   tree = makeTree();
   dir = scratch('packed');
 });
-
-const plain: InodeAttributes = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 1_000_000_000, nlink: 1, xattrs: -1 };
-const directory: InodeAttributes = { ...plain, mode: 0o755, nlink: 2 };
 
 let count = 0;
 const newFile = (): string => path.join(dir, `image-${++count}.sqsh`);
@@ -218,110 +214,3 @@ describe('contents', () => {
     expect(inImage(file, 'a').toString()).toBe('mine');
   });
 });
-
-describe('a tree', () => {
-  kernelMounts('with a hundred thousand names in one directory is read by the kernel', async () => {
-    const names = Array.from({ length: 100_000 }, (_, i) => `${String(i).padStart(6, '0')}${'-n'.repeat(i % 120)}`);
-    const file = newFile();
-    await withTarget(file, async (target) => {
-      const packer = startPacker(target, common);
-      names.forEach((_, at) => {
-        packer.defineFile(at + 1, plain, null);
-      });
-      const root = names.length + 1;
-      packer.defineDirectory(
-        root,
-        directory,
-        root + 1,
-        names.map((name, at) => ({ name, number: at + 1 })),
-      );
-      await packer.finish(root, root);
-    });
-    await withMounted(file, (root) => {
-      const found = execFileSync('find', [root, '-type', 'f', '-printf', '%P %i\n'], {
-        encoding: 'latin1',
-        maxBuffer: 1 << 26,
-      });
-      expect(found.trim().split('\n').sort()).toEqual(names.map((name, at) => `${name} ${at + 1}`));
-      // By the index, not by reading all.
-      for (const at of [0, 1, 255, 256, 4711, 50_000, 99_998, 99_999])
-        expect(statSync(path.join(root, names[at] ?? '')).ino).toBe(at + 1);
-    });
-  });
-
-  needing('with names of 255 bytes and attributes of 64 KiB with NULs keeps them', async () => {
-    const name = 'n'.repeat(255);
-    const value = Buffer.from(Array.from({ length: 65_536 }, (_, i) => i % 251));
-    const file = newFile();
-    await withTarget(file, async (target) => {
-      const packer = startPacker(target, common);
-      const xattrs = packer.defineXattrs(
-        new Map([
-          ['user.large', value],
-          ['system.posix_acl_access', value],
-        ]),
-      );
-      expect(packer.defineXattrs(new Map([['user.large', value]]))).toBe(xattrs);
-      expect(packer.defineXattrs(new Map([['system.only', value]]))).toBe(-1);
-      packer.defineFile(1, { ...plain, xattrs }, null);
-      packer.defineDirectory(2, { ...directory, xattrs }, 3, [{ name, number: 1 }]);
-      await packer.finish(2, 2);
-    });
-    const digest = createHash('sha256').update(value).digest('hex').slice(0, 8);
-    const attribute = `user.large=65536:${digest}`;
-    const [root, entry] = listDumped(file);
-    expect(root).toContain(attribute);
-    expect(entry).toContain(`/${name} `);
-    expect(entry).toContain(attribute);
-  });
-
-  for (const sets of [1, 511, 512, 513, 1024, 1536]) {
-    needing(`with ${sets} sets of attributes keeps each`, async () => {
-      const file = newFile();
-      await withTarget(file, async (target) => {
-        const packer = startPacker(target, common);
-        for (let at = 1; at <= sets; at += 1) {
-          const xattrs = packer.defineXattrs(new Map([['user.number', Buffer.from(`number ${at}`)]]));
-          packer.defineFile(at, { ...plain, xattrs }, null);
-        }
-        const entries = Array.from({ length: sets }, (_, at) => ({
-          name: String(at + 1).padStart(5, '0'),
-          number: at + 1,
-        }));
-        packer.defineDirectory(sets + 1, directory, sets + 2, entries);
-        await packer.finish(sets + 1, sets + 1);
-      });
-      listDumped(file)
-        .slice(1, -1)
-        .forEach((line, at) => {
-          const digest = createHash('sha256')
-            .update(`number ${at + 1}`)
-            .digest('hex')
-            .slice(0, 8);
-          expect(line).toContain(digest);
-        });
-    });
-  }
-
-  needing('keeps ids, times and modes at their limits', async () => {
-    const file = newFile();
-    await withTarget(file, async (target) => {
-      const packer = startPacker(target, common);
-      packer.defineFile(1, { ...plain, mode: 0o7777, uid: 4_294_967_294, gid: 3_000_000_000, mtimeSeconds: -5 }, null);
-      packer.defineDevice(2, { ...plain, mtimeSeconds: 2 ** 40 }, 'block', 4095, 1_048_575);
-      packer.defineDirectory(3, directory, 4, [
-        { name: 'a', number: 1 },
-        { name: 'b', number: 2 },
-      ]);
-      await packer.finish(3, 3);
-    });
-    const lines = listDumped(file);
-    expect(lines[1]).toMatch(/^\/a 107777 4294967294:3000000000 0 /);
-    expect(lines[2]).toMatch(/^\/b 60644 0:0 4294967295 links=1 4095:1048575/);
-  });
-});
-
-/** What our own reader, under test elsewhere, finds in an image. */
-function listDumped(file: string): string[] {
-  return execFileSync(compileNative('dump-image'), [file], { encoding: 'latin1', maxBuffer: 1 << 26 }).split('\n');
-}
