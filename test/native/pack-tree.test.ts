@@ -22,7 +22,11 @@ const newFile = (): string => path.join(dir, `image-${++count}.sqsh`);
 
 /** What our own reader, under test elsewhere, finds in an image. */
 function listDumped(file: string): string[] {
-  return execFileSync(compileNative('dump-image'), [file], { encoding: 'latin1', maxBuffer: 1 << 26 }).split('\n');
+  return execFileSync(compileNative('dump-image'), [file], {
+    encoding: 'latin1',
+    maxBuffer: 1 << 26,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).split('\n');
 }
 
 describe('a tree', () => {

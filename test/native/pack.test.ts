@@ -97,7 +97,7 @@ describe('an image of everything that squashfs can store', () => {
     expect(digests.size).toBe(1);
   });
 
-  needing('packed from an image is as large as packed from the directory', async () => {
+  needing('packed from an image is what it is packed from the directory', async () => {
     const first = await packTree();
     const again = newFile();
     const descriptor = openSync(first, 'r');
@@ -203,6 +203,36 @@ describe('contents', () => {
     const apart = await packFiles(files, { ...common, noDuplicates: true });
     expect(statSync(apart).size).toBeGreaterThan(8 * noise.length * 0.9);
   });
+
+  for (const noFragments of [false, true]) {
+    needing(
+      `of the same few blocks, holes and ends stay apart, ${noFragments ? 'without' : 'with'} fragments`,
+      async () => {
+        const noise = readFileSync(path.join(tree, 'plain/random'));
+        const pool = Array.from({ length: 5 }, (_, at) => noise.subarray(at * 4096, at * 4096 + 4096));
+        let seed = 99;
+        const pick = <T>(from: readonly T[]): T => {
+          seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+          return from[(seed >>> 16) % from.length] as T;
+        };
+        const made = new Map<string, Buffer>();
+        for (let at = 0; at < 700; at += 1) {
+          const blocks = Array.from({ length: pick([0, 1, 2, 3]) }, () => pick([...pool, Buffer.alloc(4096)]));
+          const tail = pick([Buffer.alloc(0), Buffer.alloc(100), ...pool]).subarray(0, pick([1, 100, 4000]));
+          made.set(String(at).padStart(3, '0'), Buffer.concat([...blocks, tail]));
+        }
+        const files = Object.fromEntries(
+          [...made].map(([name, content]) => [name, (packer: Packer) => packer.storeFile(content)]),
+        );
+        const file = await packFiles(files, { ...common, blockSizeBytes: 4096, noFragments, threads: 3 });
+        const out = path.join(scratch('unpacked'), 'root');
+        execFileSync('unsquashfs', ['-quiet', '-no-progress', '-d', out, file], {
+          stdio: ['ignore', 'ignore', 'pipe'],
+        });
+        for (const [name, content] of made) expect(readFileSync(path.join(out, name)).equals(content), name).toBe(true);
+      },
+    );
+  }
 
   needing('that no inode has are allowed', async () => {
     const file = await packFiles({
