@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Agent as HttpAgent } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { readHostCertificates } from './certificates.ts';
 import type { FullOptions } from './options.ts';
 import { findProxy } from './proxy.ts';
@@ -26,6 +27,7 @@ export interface Agents {
 export function createAgents(options: FullOptions): Agents {
   const routes = new Map<string, Promise<Route>>();
   const opened = new Set<HttpAgent>();
+  const connecting = new Set<Duplex>();
   let authorities: Promise<string[]> | null = null;
   let closed = false;
 
@@ -42,7 +44,20 @@ export function createAgents(options: FullOptions): Agents {
     authorities ??= import('./trust.ts').then((trust) => trust.readTrustedAuthorities(options.env));
     const ca = [...(await authorities), ...host.authorities];
     const client = { cert: host.clients.map(({ cert }) => cert), key: host.clients.map(({ key }) => key) };
-    const agent = new https.Agent({ ...common, ca, ...(host.clients.length > 0 ? client : {}) });
+    // The agent itself knows a tunnel only when it is ready: one that a proxy leaves hanging would hold the process.
+    class TrackedAgent extends https.Agent {
+      override createConnection(
+        ...argv: Parameters<HttpAgent['createConnection']>
+      ): ReturnType<HttpAgent['createConnection']> {
+        const socket = super.createConnection(...argv);
+        if (socket) {
+          if (proxy !== null) connecting.add(socket);
+          socket.once('close', () => connecting.delete(socket));
+        }
+        return socket;
+      }
+    }
+    const agent = new TrackedAgent({ ...common, ca, ...(host.clients.length > 0 ? client : {}) });
     return { agent: keep(agent), request: https.request as Route['request'], proxy: shown };
   }
 
@@ -68,6 +83,7 @@ export function createAgents(options: FullOptions): Agents {
       closed = true;
       for (const agent of opened) agent.destroy();
       opened.clear();
+      for (const socket of connecting) socket.destroy();
     },
   };
 }

@@ -180,7 +180,8 @@ function withDigest(location: URL, digest: string): URL {
  */
 function repairLocation(response: RegistryResponse, allowHttp: boolean): URL {
   const location = response.headers.location ?? '';
-  const { hostname, protocol } = response.url;
-  const isDowngrade = protocol === 'https:' && location.toLowerCase().startsWith(`http://${hostname}/`);
-  return readLocation(isDowngrade ? location.replace(/^http:/i, 'https:') : location, response.url, allowHttp);
+  const { host, protocol } = response.url;
+  const plain = `http://${host}/`;
+  const isMeant = protocol === 'https:' && location.toLowerCase().startsWith(plain);
+  return readLocation(isMeant ? `https${location.slice('http'.length)}` : location, response.url, allowHttp);
 }

@@ -73,42 +73,48 @@ class StaleConnection extends TransportFailure {}
 async function exchange(request: HttpRequest, route: Route, limits: Limits): Promise<HttpResponse> {
   const { url, body, signal } = request;
   const stream = typeof body === 'function' ? await body() : null;
+  // It may have come while the connection's certificates or the body were opened: no event tells of it any more.
+  if (signal?.aborted) {
+    stream?.destroy();
+    throw signal.reason;
+  }
   return new Promise((resolve, reject) => {
     const { auth: _, ...target } = urlToHttpOptions(url);
     const outgoing = route.request({ ...target, method: request.method, headers: request.headers, agent: route.agent });
     const describe = (error: unknown) => describeNetworkError(error, { url, proxy: route.proxy });
     let incoming: IncomingMessage | null = null;
     let sourceError: Error | null = null;
-    const stop = (error: Error) => {
-      (incoming ?? outgoing).destroy(error);
-    };
-    const abort = () => stop(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-    signal?.addEventListener('abort', abort, { once: true });
-    const whole = startTimer(limits.transferMs, () => stop(tooLong(limits.transferMs)));
-    const endConnectTimer = limitConnect(outgoing, url, route, limits.connectMs);
     const end = () => {
       clearTimeout(whole);
       signal?.removeEventListener('abort', abort);
     };
+    const fail = (error: Error) => {
+      endConnectTimer();
+      stream?.destroy();
+      if (incoming === null) end();
+      const { code } = error as NodeJS.ErrnoException;
+      const isStale = outgoing.reusedSocket && incoming === null && (code === 'ECONNRESET' || code === 'EPIPE');
+      const told = error === sourceError ? error : describe(error);
+      reject(isStale && told instanceof TransportFailure ? new StaleConnection(told.code, told.message, told) : told);
+    };
+    const stop = (error: Error) => {
+      (incoming ?? outgoing).destroy(error);
+      // A request that waits for its connection would tell of its end only when it got it.
+      if (incoming === null) fail(error);
+    };
+    const abort = () => stop(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    signal?.addEventListener('abort', abort, { once: true });
+    const whole = startTimer(limits.transferMs, () => stop(tooLong(limits.transferMs)));
+    const endConnectTimer = limitConnect(outgoing, url, route, limits.connectMs, () =>
+      stop(unconnected(url, route, limits)),
+    );
 
     // A server that has got a whole upload may need long to check and to store it.
     const idleMs = body === undefined ? limits.stallMs : 5 * limits.stallMs;
     outgoing.setTimeout(idleMs, () => {
-      if (incoming === null) outgoing.destroy(stalled(idleMs));
+      if (incoming === null) stop(stalled(idleMs));
     });
-    outgoing.on('error', (error) => {
-      endConnectTimer();
-      stream?.destroy();
-      if (incoming === null) end();
-      if (error === sourceError) {
-        reject(error);
-        return;
-      }
-      const { code } = error as NodeJS.ErrnoException;
-      const stale = outgoing.reusedSocket && incoming === null && (code === 'ECONNRESET' || code === 'EPIPE');
-      const told = describe(error);
-      reject(stale && told instanceof TransportFailure ? new StaleConnection(told.code, told.message, told) : told);
-    });
+    outgoing.on('error', fail);
     outgoing.on('response', (response) => {
       incoming = response;
       response.on('error', () => {}); // whoever reads the body hears of it as well
@@ -137,21 +143,25 @@ async function exchange(request: HttpRequest, route: Route, limits: Limits): Pro
   });
 }
 
-/** Has a request fail that gets no connection in time (name lookup, TCP, proxy and TLS together). */
-function limitConnect(outgoing: ClientRequest, url: URL, route: Route, limitMs: number): () => void {
-  const timer = startTimer(limitMs, () => {
-    const through = route.proxy === '' ? '' : ` through the proxy ${route.proxy}`;
-    const reason = `no connection to ${url.host}${through} within ${limitMs / 1000} s`;
-    const hint = 'check the network, HTTPS_PROXY and NO_PROXY, or raise ENROOT_CONNECT_TIMEOUT';
-    outgoing.destroy(new TransportFailure('CONNECT_TIMEOUT', reason, { hint, retryable: true }));
-  });
+/** Calls `late` when a request gets no connection in time: name lookup, TCP, proxy and TLS together. Returns what ends the wait. */
+function limitConnect(outgoing: ClientRequest, url: URL, { proxy }: Route, limitMs: number, late: () => void) {
+  const timer = startTimer(limitMs, late);
   const end = () => clearTimeout(timer);
   outgoing.on('socket', (socket) => {
-    if (outgoing.reusedSocket) end();
+    // One that goes through a tunnel is handed over when its TLS is done.
+    const isTunnel = proxy !== '' && url.protocol === 'https:';
+    if (outgoing.reusedSocket || isTunnel) end();
     else socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', end);
   });
   outgoing.on('response', end);
   return end;
+}
+
+function unconnected(url: URL, { proxy }: Route, { connectMs }: Limits): TransportFailure {
+  const through = proxy === '' ? '' : ` through the proxy ${proxy}`;
+  const reason = `no connection to ${url.host}${through} within ${connectMs / 1000} s`;
+  const hint = 'check the network, HTTPS_PROXY and NO_PROXY, or raise ENROOT_CONNECT_TIMEOUT';
+  return new TransportFailure('CONNECT_TIMEOUT', reason, { hint, retryable: true });
 }
 
 function startTimer(limitMs: number, action: () => void): NodeJS.Timeout | undefined {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http';
-import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Answer, fakeRegistry } from './fake-registry.ts';
 import { clientOf, closeClients, errorOf, keychainOf, passwordOf, refOf } from './support.ts';
@@ -140,26 +139,4 @@ describe('a token', () => {
     const error = await errorOf(clientOf().fetchManifest(refOf(registry.host, 'a', 'b')));
     expect(error.message).toContain('X: you sent Bearer ***');
   });
-});
-
-test('a registry to which no connection comes about in time is named with its proxy', async () => {
-  const silent = createServer();
-  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-  const address = silent.address();
-  const port = typeof address === 'object' ? address?.port : 0;
-  try {
-    const client = clientOf({
-      env: { HTTPS_PROXY: `http://127.0.0.1:${port}` },
-      connectTimeoutSeconds: 0.1,
-      retries: 0,
-    });
-    const error = await errorOf(client.fetchManifest(refOf('registry.test', 'a', 'b')));
-    expect(error.message).toContain(
-      `no connection to registry.test through the proxy http://127.0.0.1:${port} within 0.1 s`,
-    );
-    expect(error.hint).toContain('ENROOT_CONNECT_TIMEOUT');
-    client.close();
-  } finally {
-    silent.close();
-  }
 });

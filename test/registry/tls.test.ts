@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Authority, type CertificateFiles, makeAuthority } from '../support/certificates.ts';
 import { type ForwardProxy, startForwardProxy } from '../support/forward-proxy.ts';
@@ -48,11 +50,15 @@ function certsDirectory(host: string, files: Readonly<Record<string, string>>): 
   return parent;
 }
 
-/** An https server that says yes to everything. */
-async function serve(files: CertificateFiles, options = {}): Promise<string> {
+/** An https server that says yes to everything, or what it is told. */
+async function serve(
+  files: CertificateFiles,
+  options = {},
+  answer: (request: IncomingMessage, response: ServerResponse) => void = (_, response) => response.end('{}'),
+): Promise<string> {
   const key = readFileSync(files.key);
   const cert = readFileSync(files.certificate);
-  const server = createServer({ key, cert, ...options }, (_, response) => response.end('{}'));
+  const server = createServer({ key, cert, ...options }, answer);
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -133,6 +139,34 @@ describe('a certificate that does not hold', () => {
   });
 });
 
+describe('an upload to a registry behind a TLS proxy that it does not know', () => {
+  const upload = {
+    digest: digestOf(Buffer.from('x')),
+    sizeBytes: 1,
+    open: () => Promise.resolve(Readable.from([Buffer.from('x')])),
+  };
+  const client = () => clientOf({ env: { SSL_CERT_FILE: authority.certificate, HTTPS_PROXY: proxy.url } });
+
+  /** A registry whose Location is http. */
+  const behind = (location: (host: string) => string) =>
+    serve(authority.issue('behind', ['DNS:registry.test']), {}, (request, response) => {
+      request.resume();
+      if (request.method !== 'POST') response.writeHead(201).end();
+      else response.writeHead(202, { location: location(request.headers.host ?? '') }).end();
+    });
+
+  test('goes on by https with the very host', async () => {
+    const host = `registry.test${portOf(await behind((there) => `http://${there}/v2/a/blobs/uploads/1?_state=x`))}`;
+    expect(await client().uploadBlob(refOf(host, 'a', ''), upload)).toMatchObject({ digest: upload.digest });
+  });
+
+  test('is refused when another host is named', async () => {
+    const host = `registry.test${portOf(await behind(() => 'http://other.test/v2/a/blobs/uploads/1?_state=x'))}`;
+    const error = await errorOf(client().uploadBlob(refOf(host, 'a', ''), upload));
+    expect(error.message).toContain('a redirect to plain HTTP, http://other.test/v2/a/blobs/uploads/1?***');
+  });
+});
+
 describe('which of http and https a host speaks', () => {
   test('is found out for this machine, once', async () => {
     await pull(clientOf(), plain.host);
@@ -177,6 +211,12 @@ describe('the proxy of a site', () => {
       `no tunnel to registry.test:5000 through the proxy ${proxy.url.replace('site:proxy-secret@', '')}: it answered 407`,
     );
     expect([error.message, error.hint, ...client.log].join('\n')).not.toContain('wrong-secret');
+  });
+
+  test('leads to a certificate that is not known, and this is what is named', async () => {
+    const host = `registry.test${portOf(registry.host)}`;
+    const error = await errorOf(clientOf({ env: { HTTPS_PROXY: proxy.url } }).ping(host));
+    expect(error.message).toContain(`the certificate of ${host} is signed by an authority that is not known here`);
   });
 
   test('that is not there is named', async () => {
