@@ -102,6 +102,10 @@ async function store(
   let offset = from;
   const tooLong = new Error('longer than its descriptor says');
   try {
+    if (offset + Number(response.headers['content-length'] ?? 0) > blob.sizeBytes) {
+      response.body.destroy();
+      throw tooLong;
+    }
     await readChunks(
       response,
       (chunk) => {
@@ -118,7 +122,7 @@ async function store(
     if (error !== tooLong) throw error;
     // None of it can be trusted: the next try must not build on it.
     await partial.restart();
-    throw new RegistryFailure(response.facts, `more came than the ${blob.sizeBytes} bytes of its descriptor`, {
+    throw new RegistryFailure(response.facts, `it is longer than the ${blob.sizeBytes} bytes of its descriptor`, {
       hint: 'the registry or what is between is damaged; tell who runs it',
     });
   }

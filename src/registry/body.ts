@@ -46,9 +46,11 @@ export function readChunks(
         fail(error);
       }
     });
+    const cut = () => fail(new TransportFailure('ECONNRESET', 'the connection was cut', { retryable: true }));
+    if (body.destroyed) cut();
     body.on('error', (error) => fail(response.describe(error)));
     body.on('close', () => {
-      if (!body.complete) fail(new TransportFailure('ECONNRESET', 'the connection was cut', { retryable: true }));
+      if (!body.complete) cut();
     });
     body.on('end', () => {
       // Without a length a cut connection looks like the end: the caller counts.

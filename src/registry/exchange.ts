@@ -30,8 +30,6 @@ export interface RegistryRequest {
 
 export interface RegistryResponse extends FollowedResponse {
   readonly facts: RequestFacts;
-  /** Scheme, host and port of the registry itself. */
-  readonly origin: string;
 }
 
 export interface Exchange {
@@ -47,12 +45,16 @@ export function createExchange(parts: SharedParts): Exchange {
   const authorizer: Authorizer = createAuthorizer(parts);
 
   /** Undefined: the host speaks the other scheme. */
-  async function sendBy(request: RegistryRequest, url: URL, mayChange: boolean): Promise<RegistryResponse | undefined> {
+  async function sendBy(
+    request: RegistryRequest,
+    url: URL,
+    { mayChange = false, isElsewhere = false },
+  ): Promise<RegistryResponse | undefined> {
     const { endpoint, scopes, method, headers = {}, body, signal } = request;
     let facts = factsOf(request, url, null);
     try {
       const asking = { endpoint, url, scopes, facts };
-      let grant = await authorizer.current(asking);
+      let grant = isElsewhere ? null : await authorizer.current(asking);
       let isFresh = false;
       for (let renewals = 0; ; renewals++) {
         facts = factsOf(request, url, grant);
@@ -66,8 +68,8 @@ export function createExchange(parts: SharedParts): Exchange {
         };
         const response = await sendFollowing(parts.transport, sent, options.allowHttp);
         facts = { ...facts, url: response.url };
-        if (request.expected.includes(response.status)) return { ...response, facts, origin: url.origin };
-        if (response.crossedOrigin) throw await failElsewhere(parts, response, facts);
+        if (request.expected.includes(response.status)) return { ...response, facts };
+        if (response.crossedOrigin || isElsewhere) throw await failElsewhere(parts, response, facts);
         if (mayAuthorize(response, grant, isFresh) && renewals < maxRenewals) {
           const renewed = await authorizer.renew(
             { ...asking, facts },
@@ -96,8 +98,11 @@ export function createExchange(parts: SharedParts): Exchange {
   return {
     send: async (request) => {
       const { endpoint, target } = request;
-      if (target instanceof URL) return (await sendBy(request, target, false)) as RegistryResponse;
       const candidates = endpoint.scheme === null ? schemes.candidates(endpoint.host) : [endpoint.scheme];
+      if (target instanceof URL) {
+        const isOwn = candidates.some((scheme) => new URL(`${scheme}://${endpoint.host}`).origin === target.origin);
+        return (await sendBy(request, target, { isElsewhere: !isOwn })) as RegistryResponse;
+      }
       const learn = (scheme: Scheme) => {
         if (endpoint.scheme === null) schemes.remember(endpoint.host, scheme);
       };
@@ -107,7 +112,7 @@ export function createExchange(parts: SharedParts): Exchange {
         refusePlain(request, url, scheme, options.allowHttp);
         const mayChange = index + 1 < candidates.length;
         try {
-          const response = await sendBy(request, url, mayChange);
+          const response = await sendBy(request, url, { mayChange });
           if (response === undefined) continue;
           learn(scheme);
           return response;
@@ -138,7 +143,7 @@ function failElsewhere(parts: SharedParts, response: FollowedResponse, facts: Re
   return failFromResponse(
     parts,
     response,
-    { ...facts, identity: `redirected by ${facts.registry}, so without credentials` },
+    { ...facts, identity: `sent there by ${facts.registry}, so without credentials` },
     { retryable },
   );
 }

@@ -25,7 +25,9 @@ export const anonymous = 'anonymous';
 /** What to try after a status; '' when there is nothing better than the message. */
 export function hintForStatus(status: number, facts: RequestFacts): string {
   const { registry, repository, identity } = facts;
-  const login = `log in: give --user NAME, or add ${registry} to .credentials or with \`docker login ${registry}\``;
+  const isHub = registry === 'registry-1.docker.io';
+  const command = isHub ? 'docker login' : `docker login ${registry}`;
+  const login = `log in: give --user NAME, or add ${isHub ? 'auth.docker.io' : registry} to .credentials, or use \`${command}\``;
   const isAnonymous = identity.startsWith(anonymous);
   if (status === 401) return isAnonymous ? login : 'check the user and the password (a token may have expired)';
   if (status === 403) {

@@ -13,8 +13,11 @@ export interface Operations {
   readonly deadMirrors: Set<string>;
 }
 
+/** What a mirror that is there may do once; after anything else that is no answer it is not asked again. */
+const passing = new Set(['ECONNRESET', 'EPIPE', 'STALLED', 'TRANSFER_TIMEOUT']);
+
 /**
- * Does something with the first mirror that can, else with the registry itself. A mirror gets no second try but after progress, and its failure is told to
+ * Does something with the first mirror that can, else with the registry itself. A mirror gets one further try without progress, and its failure is told to
  * the log only. Throws what the registry's own try throws, an abort, and what is not the mirror's fault (a full disk).
  */
 export async function tryEndpoints<T>(
@@ -29,11 +32,11 @@ export async function tryEndpoints<T>(
     if (!endpoint.isMirror) return await attempt(endpoint, options.retries);
     if (deadMirrors.has(endpoint.host) || skip(endpoint)) continue;
     try {
-      return await attempt(endpoint, 0);
+      return await attempt(endpoint, Math.min(1, options.retries));
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof RegistryFailure)) throw error;
-      if (error.status === 0) deadMirrors.add(endpoint.host);
+      if (error.status === 0 && !passing.has(error.code)) deadMirrors.add(endpoint.host);
       options.log(`${error.message}; going on without this mirror`);
     }
   }

@@ -80,7 +80,12 @@ async function exchange(request: HttpRequest, route: Route, limits: Limits): Pro
   }
   return new Promise((resolve, reject) => {
     const { auth: _, ...target } = urlToHttpOptions(url);
-    const outgoing = route.request({ ...target, method: request.method, headers: request.headers, agent: route.agent });
+    const outgoing = route.request({
+      ...target,
+      method: request.method,
+      headers: { 'user-agent': 'bundler', ...request.headers },
+      agent: route.agent,
+    });
     const describe = (error: unknown) => describeNetworkError(error, { url, proxy: route.proxy });
     let incoming: IncomingMessage | null = null;
     let sourceError: Error | null = null;

@@ -107,7 +107,7 @@ describe('a body that is not the blob', () => {
     proxy.inject(onTries(99, { kind: 'long', extraBytes: 5 }));
     const partial = new MemoryPartial();
     const error = await errorOf(clientOf().downloadBlob(ref(), blob, partial, never));
-    expect(error.message).toContain(`more came than the ${blob.sizeBytes} bytes of its descriptor`);
+    expect(error.message).toContain(`it is longer than the ${blob.sizeBytes} bytes of its descriptor`);
     expect(partial.sizeBytes).toBe(0);
     expect(blobRequests()).toHaveLength(1);
   });
@@ -228,7 +228,7 @@ describe('a redirect to another origin', () => {
     const client = clientOf({ ...withPassword(), retries: 1 });
     const error = await errorOf(client.downloadBlob(ref(), blob, new MemoryPartial(), never));
     expect(error.message).toContain(`GET http://${proxy.elsewhere.host}/gone?*** gave 404`);
-    expect(error.message).toContain(`redirected by ${proxy.host}, so without credentials`);
+    expect(error.message).toContain(`sent there by ${proxy.host}, so without credentials`);
     expect([error.message, error.hint, ...client.log].join('\n')).not.toContain('signed-url-secret');
     expect(proxy.elsewhere.requests).toHaveLength(2);
   });

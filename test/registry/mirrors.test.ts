@@ -109,8 +109,10 @@ describe('a pull', () => {
   test('goes past a mirror that has not got it, and past one that is not there, asked once', async () => {
     const client = mirrored(['127.0.0.1:1', `${proxy.host}/nothing`]);
     expect(digestOf((await pull(client)).bytes)).toBe(blob.digest);
-    expect(client.log.filter((line) => line.includes('connection to 127.0.0.1:1 refused'))).toHaveLength(1);
-    expect(client.log.filter((line) => line.includes('nothing/team/app'))).toHaveLength(2);
+    expect(
+      client.log.filter((line) => /connection to 127\.0\.0\.1:1 refused.*going on without/.test(line)),
+    ).toHaveLength(1);
+    expect(client.log.filter((line) => /nothing\/team\/app.*going on without/.test(line))).toHaveLength(2);
   });
 
   test('does not take a blob again from a mirror whose bytes did not verify', async () => {

@@ -9,6 +9,7 @@ import { digestOf, type Layout, randomLayer, writeLayout } from '../support/rand
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';
 import { startTokenServer, type TokenServer } from '../support/token-server.ts';
+import { fakeRegistry } from './fake-registry.ts';
 import { clientOf, closeClients, errorOf, keychainOf, MemoryPartial, never, passwordOf, refOf } from './support.ts';
 
 let tokens: TokenServer;
@@ -163,6 +164,21 @@ describe('a push', () => {
     const upload = { ...uploadOf(randomBytes(1000)), open };
     await expect(pusher().uploadBlob(refOf(registry.host, 'pushed/broken', ''), upload)).rejects.toBe(broken);
     expect(opened).toBe(1);
+  });
+
+  test('that the registry wants elsewhere takes no credentials there', async () => {
+    const elsewhere = await fakeRegistry(() => ({ status: 201 }));
+    const there = await fakeRegistry((request) => {
+      if (request.headers.authorization === undefined)
+        return { status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } };
+      return { status: 202, headers: { location: `http://${elsewhere.host}/signed?X-Signature=secret` } };
+    });
+    const client = clientOf({ keychain: keychainOf({ [there.host]: passwordOf('me', 'pass') }) });
+    const bytes = randomBytes(100);
+    await client.uploadBlob(refOf(there.host, 'a', ''), uploadOf(bytes));
+    expect(elsewhere.requests.map(({ method, url, headers }) => [method, url, headers.authorization])).toEqual([
+      ['PUT', `/signed?X-Signature=secret&digest=${encodeURIComponent(digestOf(bytes))}`, undefined],
+    ]);
   });
 
   test('by nobody says who may not', async () => {
