@@ -2,7 +2,8 @@
 import { mkdtempSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { cutEveryTenth, expireTokens, type FaultProxy, onTries, startFaultProxy } from '../support/fault-proxy.ts';
+import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import { cutEveryTenth, expireTokens, onTries } from '../support/fault-rules.ts';
 import { digestOf, type Layout, type LayoutBlob, randomLayer, writeLayout } from '../support/random-layout.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { sessionDir } from '../support/session.ts';

@@ -74,6 +74,23 @@ test('time that the disk takes is not time in which nothing arrives', async () =
   expect(partial.sizeBytes).toBe(500_000);
 });
 
+test('a body whose length is not announced is counted', async () => {
+  const registry = await fakeRegistry(({ headers }) =>
+    headers.range === undefined
+      ? { body: Buffer.alloc(1000) }
+      : { status: 206, headers: { 'content-range': 'bytes 1000-1499/1500' }, body: Buffer.alloc(500) },
+  );
+  const ref = refOf(registry.host, 'a', '');
+  const blob = (sizeBytes: number) => ({ mediaType: '', digest: `sha256:${'0'.repeat(64)}`, sizeBytes });
+  const partial = new MemoryPartial();
+  await clientOf().downloadBlob(ref, blob(1500), partial, never);
+  expect(partial.sizeBytes).toBe(1500);
+  const other = new MemoryPartial();
+  await expect(clientOf().downloadBlob(ref, blob(999), other, never)).rejects.toThrow(/longer than the 999 bytes/);
+  expect(other.sizeBytes).toBe(0);
+  expect(registry.requests).toHaveLength(3);
+});
+
 test('connections are used again, also after an error page', async () => {
   const ports = new Set<number | undefined>();
   const registry = await fakeRegistry((request) => {
