@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { setTimeout as sleep } from 'node:timers/promises';
 import { RegistryFailure } from './errors.ts';
 
 const maxDelayMs = 30_000;
@@ -38,10 +37,23 @@ export async function retry<T>(options: RetryOptions, attempt: (progress: () => 
       const said =
         asked === null ? '' : `, as the server asks${asked > maxAskedDelayMs ? ` (for ${seconds(asked)})` : ''}`;
       log(`${error.message}; try ${failures} of ${retries} more in ${seconds(delayMs)}${said}`);
-      await sleep(delayMs, undefined, { signal }).catch(() => {});
+      await pause(delayMs, signal);
       signal.throwIfAborted();
     }
   }
+}
+
+/** Returns after a time, or when the signal aborts. */
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, delayMs);
+    signal.addEventListener('abort', end);
+  });
 }
 
 function backOff(firstMs: number, failures: number): number {
