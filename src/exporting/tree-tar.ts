@@ -8,11 +8,13 @@ import { encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
 
 /**
  * A root filesystem, of an image or a directory, as the tar of a layer: every entry once, parents first, names in the order of bytes, owners and times as they
- * are. The same tree gives the same bytes. `select` stands between the walk and the tar. Errors of the walk are the stream's; destroying it ends the walk.
+ * are. The same tree gives the same bytes. `select` stands between the walk and the tar. Errors of the walk are the stream's; destroying it ends the walk. Sockets are left
+ * out, as no tar has them.
  */
 export function openTreeTar(
   source: WalkedSource,
   select: (visitor: TreeVisitor) => TreeVisitor = (all) => all,
+  onSkippedSockets: (count: number) => void = () => {},
 ): Readable {
   let started = false;
   let wake: (() => void) | null = null;
@@ -55,7 +57,8 @@ export function openTreeTar(
           if (stream.destroyed) throw new Error('the reader has gone');
         },
       };
-      await walkTree(source, select(visitor));
+      const { skippedSockets } = await walkTree(source, select(visitor));
+      if (skippedSockets > 0) onSkippedSockets(skippedSockets);
       push(endOfArchive);
       stream.push(null);
     } catch (error) {
