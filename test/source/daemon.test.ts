@@ -8,7 +8,8 @@ import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { findDaemon } from '../../src/source/daemon-address.ts';
 import { explainUnreachable } from '../../src/source/daemon-request.ts';
-import { haveTools, run, type Storage, servePodman, testWithTools } from '../support/image-tools.ts';
+import { haveTools, openStorage, run, type Storage, servePodman, testWithTools } from '../support/image-tools.ts';
+import { startRegistry } from '../support/registry.ts';
 import { arm64, buildTwoImages, makeTemporary, openImage, optionsIn, summarize, writeTree } from './support.ts';
 
 let dir = '';
@@ -62,6 +63,40 @@ describe('a daemon', () => {
       await image.close();
     } finally {
       await own.stop();
+    }
+  });
+
+  testWithTools(
+    'buildah',
+    'podman',
+    'skopeo',
+  )('pulls an image that it has not from a registry', async () => {
+    const registry = await startRegistry();
+    const fresh = openStorage(join(dir, 'fresh'));
+    const place = join(dir, 'pulling.sock');
+    // podman speaks plain HTTP where it is told to.
+    const configuration = join(dir, 'registries.conf');
+    writeFileSync(configuration, `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`);
+    const own = await servePodman(fresh, place, { CONTAINERS_REGISTRIES_CONF: configuration });
+    try {
+      storage.podman('save', '-q', '-o', join(dir, 'pushed.tar'), 'localhost/second:2');
+      await registry.push(`docker-archive:${dir}/pushed.tar`, 'some/image:7');
+      const image = await openImage(
+        `dockerd://${registry.host}/some/image:7`,
+        options({ DOCKER_HOST: `unix://${place}` }),
+      );
+      const { config, diffIds, name } = await summarize(image);
+      expect(name).toBe('some+image+7');
+      expect(diffIds).toHaveLength(2);
+      expect(diffIds).toEqual(config.rootfs.diff_ids);
+      const missing = openImage(
+        `podman://${registry.host}/some/image:8`,
+        options({ CONTAINER_HOST: `unix://${place}` }),
+      );
+      await expect(missing).rejects.toThrow(/^podman cannot pull .*some\/image:8: .*manifest unknown/);
+    } finally {
+      await own.stop();
+      await registry.stop();
     }
   });
 

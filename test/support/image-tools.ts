@@ -63,9 +63,16 @@ export function buildImage(storage: Storage, base: string, files: string, name: 
 }
 
 /** The API of a storage on a socket. The socket is there when this returns; ended by `stop`. */
-export async function servePodman(storage: Storage, socket: string): Promise<{ stop(): Promise<void> }> {
-  const child = spawn('podman', [...storage.options, 'system', 'service', '-t', '0', `unix://${socket}`], {
+export async function servePodman(
+  storage: Storage,
+  socket: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ stop(): Promise<void> }> {
+  // The kernel ends it with us, however we end.
+  const argv = ['podman', ...storage.options, 'system', 'service', '-t', '0', `unix://${socket}`];
+  const child = spawn('setpriv', ['--pdeathsig', 'TERM', ...argv], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
   });
   let complaint = '';
   child.stderr.on('data', (data: Buffer) => {
