@@ -74,7 +74,7 @@ async function pull(kind: DaemonKind, image: string, address: DirectAddress, opt
   if (options.platform !== null) query.set('platform', formatPlatform(options.platform));
   const path = `/images/create?${query}`;
   const answer = await askDaemon(kind, address, { method: 'POST', path, signal: options.signal });
-  const hint = 'see that the name is right; a private one has to be pulled with the daemon’s own program first';
+  const hint = 'see that the name is right; a private one has to be pulled with the program of the daemon first';
   if (answer.statusCode !== 200)
     throw new Failure(`${kind} cannot pull ${image}: ${await readComplaint(answer)}`, { hint });
   const complaint = await followPull(answer, (status) => options.log?.(`${kind}: ${status}`));
