@@ -37,8 +37,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
         target,
         {
           ...stored,
-          open: async () =>
-            createReadStream('', { fd: file.descriptor, start: 0, autoClose: false, highWaterMark: 1 << 20 }),
+          open: async () => readFrom(file.path),
           onProgress: (bytes) => request.onSent?.(before + bytes),
         },
         signal,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
-import { Failure } from '../failure.ts';
-import { isImageUri, parseImageUri } from '../reference/image-uri.ts';
+import { parseImageUri } from '../reference/image-uri.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
 import type { BuildSettings } from '../settings/build-settings.ts';
 import { systemDirectory } from '../settings/read-enroot-conf.ts';
@@ -22,17 +21,14 @@ export interface OpenRequest {
   readonly onEvent: OnEvent;
 }
 
-/** True for what is an image somewhere else, and not a file of ours. */
-export const isSource = isImageUri;
-
-/** Opens an image wherever it is: docker://, dockerd://, podman://, oci:, oci-archive:, docker-archive:, tar: or stdin. Throws Failure. */
+/** Opens an image wherever it is: docker://, dockerd://, podman://, oci:, oci-archive:, docker-archive:, tar:, dir: or stdin. Throws Failure. */
 export async function openImage(text: string, request: OpenRequest): Promise<Image> {
   const uri = parseImageUri(text);
   if (uri.kind === 'docker') {
     const { openRegistryImage } = await import('../source/registry.ts');
     return openRegistryImage(uri.reference, await openRegistrySource(uri.reference, request));
   }
-  if (uri.kind === 'dir') throw new Failure(`cannot read ${text} as layers: it is a directory`);
+  if (uri.kind === 'dir') return (await import('../source/directory.ts')).openDirectoryImage(uri.path);
   const { openLocalImage } = await import('../source/open.ts');
   const { platform, env, settings, onEvent } = request;
   return openLocalImage(

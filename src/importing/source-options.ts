@@ -34,6 +34,7 @@ An image is one of
   oci:DIR[:REF]  oci-archive:FILE[:REF]             an OCI layout, as a directory or as one file
   docker-archive:FILE[:REF]                         what "docker save" writes
   tar:FILE  -                                       a root filesystem or one of these archives; - is stdin
+  dir:PATH                                          a root filesystem in a directory
 
 Credentials: --user, enroot's .credentials, docker's config.json with its helpers, podman's auth.json, BUNDLER_REGISTRY_USER and BUNDLER_REGISTRY_PASSWORD.`;
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../format/bytes.ts';
+import { FormatError } from '../format/format-error.ts';
 import type { InodeAttributes, Packer } from '../launcher/pack.ts';
 import { canStoreXattr } from '../launcher/role-packer.ts';
-import type { Inode, RootfsTree } from './rootfs-tree.ts';
+import { type Inode, type RootfsTree, show } from './rootfs-tree.ts';
 import { noContent } from './store-content.ts';
 import { noXattrs } from './tar-entry.ts';
 
 const drainEvery = 4096;
+const maxTargetBytes = 4095;
 
 interface Directory {
   readonly inode: Inode;
@@ -96,8 +98,23 @@ function numberInodes(tree: RootfsTree): { directories: Directory[]; inodes: num
   return { directories, inodes };
 }
 
+/** What squashfs's readers take: a target of PATH_MAX, device numbers of 12 and 20 bits (the kernel's new_decode_dev). */
+function refuseUnstorable({ meta }: Inode): void {
+  if (meta.link.length > maxTargetBytes) {
+    throw new FormatError(`${show(meta.path)} is a symbolic link to a target of ${meta.link.length} bytes`);
+  }
+  if (meta.kind === 'symlink' && meta.link === '')
+    throw new FormatError(`${show(meta.path)} is a symbolic link to nothing`);
+  if (meta.major > 0xfff || meta.minor > 0xfffff) {
+    throw new FormatError(
+      `${show(meta.path)} is the device ${meta.major}:${meta.minor}, which no squashfs image can have`,
+    );
+  }
+}
+
 function define(packer: Packer, inode: Inode, attributes: InodeAttributes): void {
   const { meta, number } = inode;
+  refuseUnstorable(inode);
   switch (meta.kind) {
     case 'file':
       packer.defineFile(number, attributes, inode.content === noContent ? null : inode.content);
