@@ -100,7 +100,10 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
   function startWriting(): void {
     clearTimeout(linger);
     linger = undefined;
-    if (writing === undefined && pendingBytes > 0) writing = writePending().finally(() => (writing = undefined));
+    if (writing !== undefined || pendingBytes === 0 || failure !== undefined) return;
+    writing = writePending().finally(() => {
+      writing = undefined;
+    });
   }
 
   async function writePending(): Promise<void> {

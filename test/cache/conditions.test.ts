@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
 import { testNeeding } from '../support/features.ts';
-import { type BlobServer, listFiles, makeBlob, makeScratch, serveBlob, startDriver } from './rig.ts';
+import { type BlobServer, listFiles, makeBlob, makeScratch, serveBlob, startDriver, stopDrivers } from './rig.ts';
 
 const blob = makeBlob(3 << 20);
 let scratch: ReturnType<typeof makeScratch>;
@@ -14,6 +14,7 @@ beforeEach(async () => {
   server = await serveBlob(blob);
 });
 afterEach(async () => {
+  stopDrivers();
   await server.close();
   scratch.remove();
 });

@@ -13,6 +13,7 @@ import {
   type SampleBlob,
   serveBlob,
   startDriver,
+  stopDrivers,
 } from './rig.ts';
 
 let scratch: ReturnType<typeof makeScratch>;
@@ -21,6 +22,7 @@ beforeEach(() => {
   scratch = makeScratch();
 });
 afterEach(async () => {
+  stopDrivers();
   await server?.close();
   server = undefined;
   scratch.remove();

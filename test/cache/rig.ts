@@ -116,10 +116,19 @@ export interface Driver {
 
 const driver = join(import.meta.dirname, 'driver.ts');
 
+const running = new Set<ChildProcess>();
+
+/** Ends the drivers that a failed test left. */
+export function stopDrivers(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
 /** Starts driver.ts, by another program when `before` names one. */
 export function startDriver(options: DriverOptions, before: readonly string[] = []): Driver {
   const [command = '', ...rest] = [...before, process.execPath, driver, JSON.stringify(options)];
   const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  child.once('close', () => running.delete(child));
   const lines: string[] = [];
   const changed = new Set<() => void>();
   let text = '';
