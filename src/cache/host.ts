@@ -51,16 +51,20 @@ export function parseWriter(text: string): Writer | undefined {
 /** Whether a process is certainly gone, so that nothing of it can write any more. Of other hosts nothing is certain. */
 export function isGone(writer: Writer, host: Host): boolean {
   if (writer.hostKey !== host.key) return false;
-  try {
-    process.kill(writer.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
-  }
   const stat = readStat(writer.pid);
-  // With hidepid (proc(5)) a living process of somebody else cannot be looked at.
-  if (stat === undefined) return false;
+  // With hidepid (proc(5)) a living process of somebody else cannot be looked at, but signalled.
+  if (stat === undefined) return !exists(writer.pid);
   // The first thread may be dead while another one is still in a write(2).
   return stat.start !== writer.start || (/[ZX]/.test(stat.state) && stat.threads <= 1);
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
 }
 
 function readStat(pid: number): { state: string; threads: number; start: string } | undefined {
