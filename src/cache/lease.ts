@@ -57,20 +57,23 @@ export function tryLease(
   key: string,
   { host, times, watch }: { host: Host; times: LeaseTimes; watch: Watch },
 ): Lease | undefined {
-  const top = listGenerations(directory, key).at(-1) ?? 0;
+  const before = listGenerations(directory, key);
+  const top = before.at(-1) ?? 0;
   const found = top === 0 ? undefined : readLease(directory, key, top);
   if (top > 0 && (found === undefined || !isStale(found, { host, times, watch }))) return undefined;
   const made = createLease(directory, key, top + 1, host);
   if (made === undefined) return undefined;
   // What was looked at may have been released or taken over since: then others may have begun anew from another number.
   const judged = top === 0 || readLease(directory, key, top)?.maker === found?.maker;
-  if (!judged || listGenerations(directory, key).at(-1) !== top + 1) {
+  const highest = listGenerations(directory, key).at(-1) === top + 1;
+  // And such a one may have swept our file away as a left-over and be through, and a third process have made one of the same number.
+  const ours = readLease(directory, key, top + 1)?.writer === made.writer;
+  if (!judged || !highest || !ours ) {
     removeLease(made);
     return undefined;
   }
-  for (const generation of listGenerations(directory, key)) {
-    if (generation <= top) removeQuietly(leasePath(directory, key, generation));
-  }
+  // Only those that were there before: a later one is of a process that will find ours.
+  for (const generation of before) removeQuietly(leasePath(directory, key, generation));
   return keepLease(made, times);
 }
 

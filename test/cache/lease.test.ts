@@ -135,6 +135,19 @@ describe('what happens between a look and the lease made after it', () => {
     expect(listGenerations(dir, key)).toEqual([2]);
   });
 
+  test('ours is swept away as a left-over, and another process makes one of the same number', () => {
+    const host = {
+      key: here.key,
+      get name() {
+        rmSync(join(dir, `${key}.1`));
+        plant(1, nameWriter(elsewhere));
+        return here.name;
+      },
+    };
+    expect(take(host)).toBeUndefined();
+    expect(readFileSync(join(dir, `${key}.1`), 'utf8')).toContain(elsewhere.key);
+  });
+
   /** A watch that finds the lease stale, after something else has happened. */
   function staleAfter(between: () => void): ReturnType<typeof startWatch> {
     return {
