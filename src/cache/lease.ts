@@ -68,7 +68,7 @@ export function tryLease(
   const highest = listGenerations(directory, key).at(-1) === top + 1;
   // And such a one may have swept our file away as a left-over and be through, and a third process have made one of the same number.
   const ours = readLease(directory, key, top + 1)?.writer === made.writer;
-  if (!judged || !highest || !ours ) {
+  if (!judged || !highest || !ours) {
     removeLease(made);
     return undefined;
   }
