@@ -240,5 +240,5 @@ test('never two owners, though many processes take the lease and some die with i
   await Promise.all(Array.from({ length: 6 }, keepOneRunning));
   const lines = said.split('\n');
   expect(lines.filter((line) => line.startsWith('violation'))).toEqual([]);
-  expect(lines.filter((line) => line === 'had').length).toBeGreaterThan(100);
+  expect(lines.filter((line) => line === 'had').length).toBeGreaterThan(10);
 });
