@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process that takes a lease again and again for a while, and sometimes dies with it: node lease-worker.ts DIRECTORY UNTIL_MS.
+// A process that takes a lease again and again until a file is there, and sometimes dies with it: node lease-worker.ts DIRECTORY FILE.
 // Whoever has the lease makes the file `owner`; it says "violation" when a living process has done so before.
-import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/cache/host.ts';
 import { startWatch, tryLease } from '../../src/cache/lease.ts';
 
-const [, , directory = '', untilMs = '0'] = process.argv;
+const [, , directory = '', stop = ''] = process.argv;
 const host = identifyHost();
 const self = nameWriter(host);
 const owner = join(directory, 'owner');
@@ -24,7 +24,7 @@ function enter(): void {
   }
 }
 
-while (Date.now() < Number(untilMs)) {
+while (!existsSync(stop)) {
   const lease = tryLease(directory, 'k', { host, times, watch });
   if (lease !== undefined) {
     enter();

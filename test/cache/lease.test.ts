@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Host, identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/cache/host.ts';
@@ -226,19 +226,20 @@ describe('who is gone', () => {
   }
 });
 
-test('never two owners, though many processes take the lease and some die with it', async () => {
+test('never two owners, though many processes take the lease and some die with it', { timeout: 180_000 }, async () => {
   const worker = join(import.meta.dirname, 'lease-worker.ts');
-  const untilMs = Date.now() + 6000;
-  let said = '';
+  const stop = join(dir, 'stop');
+  let said: string[] = [];
   async function keepOneRunning(): Promise<void> {
-    while (Date.now() < untilMs - 500) {
-      const child = spawn(process.execPath, [worker, dir, String(untilMs)], { stdio: ['ignore', 'pipe', 'inherit'] });
-      child.stdout.on('data', (data: Buffer) => (said += data.toString()));
+    while (!existsSync(stop)) {
+      const child = spawn(process.execPath, [worker, dir, stop], { stdio: ['ignore', 'pipe', 'inherit'] });
+      child.stdout.on('data', (data: Buffer) => {
+        said = [...said, ...data.toString().trim().split('\n')];
+        if (said.length >= 1000) writeFileSync(stop, '');
+      });
       await once(child, 'close');
     }
   }
   await Promise.all(Array.from({ length: 6 }, keepOneRunning));
-  const lines = said.split('\n');
-  expect(lines.filter((line) => line.startsWith('violation'))).toEqual([]);
-  expect(lines.filter((line) => line === 'had').length).toBeGreaterThan(10);
+  expect(said.filter((line) => line !== 'had')).toEqual([]);
 });
