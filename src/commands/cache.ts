@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { CacheContents } from '../cache/list.ts';
 import type { Pruned } from '../cache/prune.ts';
@@ -34,7 +33,7 @@ export function defineCache(program: Command): void {
     .action(async (flags: { json?: boolean }) => {
       const reporter = createReporter();
       const { listCache } = await import('../cache/list.ts');
-      const contents = await listCache(findCacheDirectory(process.env));
+      const contents = await listCache(await findCacheDirectory());
       if (flags.json === true) reporter.json(contents);
       else reporter.result(formatContents(contents));
     });
@@ -57,7 +56,7 @@ export function defineCache(program: Command): void {
     .action(async (flags: PruneFlags) => {
       const reporter = createReporter({ quiet: flags.quiet === true });
       const { pruneCache } = await import('../cache/prune.ts');
-      const pruned = await pruneCache(findCacheDirectory(process.env), {
+      const pruned = await pruneCache(await findCacheDirectory(), {
         ...(flags.olderThan !== undefined && { olderThanSeconds: flags.olderThan }),
         ...(flags.maxSize !== undefined && { maxBytes: flags.maxSize }),
         all: flags.all === true,
@@ -69,12 +68,9 @@ export function defineCache(program: Command): void {
     });
 }
 
-/** For now: to be replaced by the settings that `import` reads too. */
-function findCacheDirectory(env: NodeJS.ProcessEnv): string {
-  if (env['ENROOT_CACHE_PATH']) return env['ENROOT_CACHE_PATH'];
-  if (env['XDG_CACHE_HOME']) return join(env['XDG_CACHE_HOME'], 'enroot');
-  if (env['HOME']) return join(env['HOME'], '.cache', 'enroot');
-  throw new Failure('there is no cache directory: neither ENROOT_CACHE_PATH, XDG_CACHE_HOME nor HOME is set');
+async function findCacheDirectory(): Promise<string> {
+  const { readBuildSettings } = await import('../settings/build-settings.ts');
+  return (await readBuildSettings(process.env)).cacheDirectory();
 }
 
 function formatContents({ directory, blobs, partials }: CacheContents): string {

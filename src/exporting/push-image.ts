@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createReadStream, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { type AnonymousFile, createAnonymousFile } from '../importing/anonymous-file.ts';
 import { formatProvenance } from '../reference/format.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
 import type { RegistryClient } from '../registry/client.ts';
+import { readRange } from '../source/open-file.ts';
 import { describeConfig, makeManifest } from './oci-documents.ts';
 import type { ExportedImage, ExportRequest } from './request.ts';
 import { type StoredLayer, storeLayer } from './store-layer.ts';
@@ -37,7 +38,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
         target,
         {
           ...stored,
-          open: async () => readFrom(file.path),
+          open: async () => readRange(file, 0, stored.sizeBytes),
           onProgress: (bytes) => request.onSent?.(before + bytes),
         },
         signal,

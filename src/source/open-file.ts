@@ -40,7 +40,7 @@ export function readOnce(file: OpenFile): Readable {
  * Bytes of an open regular file as a stream, which leaves the file open and its position alone. (A ReadStream closes its descriptor when
  * it is destroyed, whatever autoClose says.)
  */
-export function readRange({ descriptor }: OpenFile, offset: number, sizeBytes: number): Readable {
+export function readRange({ descriptor }: Pick<OpenFile, 'descriptor'>, offset: number, sizeBytes: number): Readable {
   let at = offset;
   const end = offset + sizeBytes;
   return new Readable({
