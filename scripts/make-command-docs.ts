@@ -80,7 +80,10 @@ function renderPage(command: Command): string {
       'The exit status is 0 on success and 125 when bundler fails; the message on stderr says why and what to try.',
     '',
     ...(takeImages.includes(command.name())
-      ? ['[images](../images.md) tells how images are named, and what becomes of credentials, layers and the cache.', '']
+      ? [
+          '[images](../images.md) tells how images are named, and what becomes of credentials, layers and the cache.',
+          '',
+        ]
       : []),
     'Examples:',
     '',

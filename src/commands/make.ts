@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { explain, Failure } from '../failure.ts';
 import { addAccessOptions, type SourceFlags } from '../importing/source-options.ts';
 import { isImageUri } from '../reference/image-uri.ts';
+import { readSourceDate } from '../settings/source-date.ts';
 import { formatSize } from '../ui/format-size.ts';
 import { createReporter, type Reporter } from '../ui/reporter.ts';
 
@@ -87,7 +88,7 @@ async function make(source: MakeSource, given: MakeOptions, reporter: Reporter):
       force: given.force === true,
       name,
       description: given.description ?? '',
-      createdSeconds: readSourceDate() ?? Math.floor(Date.now() / 1000),
+      createdSeconds: readSourceDate(process.env.SOURCE_DATE_EPOCH) ?? Math.floor(Date.now() / 1000),
       options: { target: given.target ?? '', env: given.env ?? [], rc, entrypoint: given.entrypoint ?? null },
       configuration: await readConfiguration(given.all === true, process.env),
     },
@@ -143,15 +144,4 @@ async function readScript(path: string): Promise<string> {
   } catch (error) {
     throw new Failure(`cannot use the script ${path}: it is not text in UTF-8`, { cause: error });
   }
-}
-
-/** SOURCE_DATE_EPOCH (reproducible-builds.org): seconds since 1970. */
-function readSourceDate(): number | undefined {
-  const text = process.env.SOURCE_DATE_EPOCH;
-  if (text === undefined || text === '') return undefined;
-  const seconds = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(seconds)) {
-    throw new Failure(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, not a number of seconds`);
-  }
-  return seconds;
 }

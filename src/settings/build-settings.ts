@@ -6,6 +6,7 @@ import { isOff } from '../format/enroot-conf.ts';
 import { findHome } from './find-home.ts';
 import { type Mirror, parseMirrors } from './parse-mirrors.ts';
 import { readEnrootConf, type Setting, systemDirectory, type Variables } from './read-enroot-conf.ts';
+import { readSourceDate } from './source-date.ts';
 import { defaultSquashOptions, type ParsedSquashOptions, parseSquashOptions } from './squash-options.ts';
 
 /** enroot's settings for importing and making images, with its names and defaults (enroot, doc/cmd/import.md and enroot.in) but where it says otherwise. */
@@ -125,14 +126,6 @@ function readMirrors(setting: Setting | undefined): readonly Mirror[] {
   const mirrors = parseMirrors(setting?.value ?? '');
   if (typeof mirrors === 'string') throw refuse('BUNDLER_MIRRORS', setting, mirrors);
   return mirrors;
-}
-
-/** reproducible-builds.org, SOURCE_DATE_EPOCH specification. */
-function readSourceDate(text: string | undefined): number | null {
-  if (!text) return null;
-  const seconds = Number(text);
-  if (/^\d+$/.test(text) && Number.isSafeInteger(seconds)) return seconds;
-  throw new Failure(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, not a number of seconds`);
 }
 
 function refuse(name: string, setting: Setting | undefined, why: string): Failure {
