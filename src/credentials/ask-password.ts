@@ -26,7 +26,7 @@ export async function askPassword(prompt: string): Promise<string> {
     fd = openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY);
   } catch (error) {
     throw new Failure('cannot ask for a password: there is no terminal', {
-      hint: 'give it with --password-stdin or in BUNDLER_REGISTRY_PASSWORD, or keep it in the .credentials of enroot',
+      hint: 'give it with --password-stdin or in BUNDLER_PASSWORD; without --user it is looked for in the .credentials of enroot',
       cause: error,
     });
   }

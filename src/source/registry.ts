@@ -57,10 +57,21 @@ async function fetchManifest(
 }
 
 /**
- * An image of a registry, its manifest and configuration fetched. Layers come through the cache: `fetch` downloads them, several at a time, the top one
+ * An image of a registry, its manifest and configuration fetched; it closes client and cache, also when it cannot be opened. Layers come through the cache: `fetch` downloads them, several at a time, the top one
  * first, and `open` gives what is there already and follows the download. Throws Failure.
  */
 export async function openRegistryImage(reference: RegistryReference, source: RegistrySource): Promise<Image> {
+  try {
+    return await openWith(reference, source);
+  } catch (error) {
+    // What is open keeps the process from ending.
+    source.cache.close();
+    source.client.close();
+    throw error;
+  }
+}
+
+async function openWith(reference: RegistryReference, source: RegistrySource): Promise<Image> {
   const { client, cache } = source;
   const what = formatReference(reference);
   const { manifest, digest } = await resolveManifest(reference, source);
