@@ -22,7 +22,7 @@ import {
 } from './layout.ts';
 import type { LeaseTimes } from './lease.ts';
 import { type Download, obtainBlob } from './obtain.ts';
-import { findBlob, openBlobFile, streamVerified, touchBlob } from './open-blob.ts';
+import { findBlob, type NamedBlob, openBlobFile, streamVerified, touchBlob } from './open-blob.ts';
 
 /** Blobs by their digests, shared with every process of every host that uses the same directory. All functions throw Failure. */
 export interface BlobCache {
@@ -36,14 +36,14 @@ export interface BlobCache {
    */
   obtain(blob: Descriptor, download: Download, options?: ObtainOptions): Promise<Outcome>;
   /** Verified while it is read: the stream ends with a Failure on mismatch, and the bad file is removed so that the next import heals. */
-  open(blob: Descriptor): Promise<Readable>;
+  open(blob: NamedBlob): Promise<Readable>;
   /**
    * As open(), but begins while obtain() is downloading: the stream delivers what is there and then what comes, ends when the blob is
    * complete and verified, and fails when the download does. While another process downloads it waits for the end of that.
    */
   openFollowing(blob: Descriptor): Promise<Readable>;
   /** Small blobs (manifests, configs) in memory, verified. */
-  read(blob: Descriptor): Promise<Buffer>;
+  read(blob: NamedBlob): Promise<Buffer>;
   /** Puts bytes under their digest, verified. */
   put(digest: string, bytes: Buffer): Promise<void>;
   /** Lets go of the blobs that obtain() got. */
@@ -76,7 +76,7 @@ export async function openCache(directory: string, options: CacheOptions = {}): 
     }
   }
 
-  async function openFile(blob: Descriptor) {
+  async function openFile(blob: NamedBlob) {
     const path = blobPath(directory, blob.digest);
     const descriptor = held.get(blob.digest);
     const gone = descriptor !== undefined && !(await findBlob(directory, blob));

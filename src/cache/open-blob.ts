@@ -4,14 +4,19 @@ import { constants, lstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
-import type { Descriptor } from '../source/image.ts';
 import { removeQuietly } from './files.ts';
 import { blobPath, cacheHint, explainCache, parseDigest } from './layout.ts';
 
 const chunkBytes = 512 << 10;
 
+/** A blob by its digest; without a size where nobody has told one (an image that the user names by digest). */
+export interface NamedBlob {
+  readonly digest: string;
+  readonly sizeBytes?: number;
+}
+
 /** Whether a blob is there; one of another size is removed. Throws Failure when something else is in its place. */
-export async function findBlob(directory: string, blob: { digest: string; sizeBytes?: number }): Promise<boolean> {
+export async function findBlob(directory: string, blob: NamedBlob): Promise<boolean> {
   const path = blobPath(directory, blob.digest);
   const status = await explainCache(directory, 'read', () => lookAt(path));
   if (status === undefined) return false;
@@ -43,7 +48,7 @@ export async function touchBlob(handle: FileHandle): Promise<void> {
 }
 
 /** Opens a blob for reading, or a path that stands for it. Throws Failure. */
-export async function openBlobFile(directory: string, blob: Descriptor, path: string): Promise<FileHandle> {
+export async function openBlobFile(directory: string, blob: NamedBlob, path: string): Promise<FileHandle> {
   const noFollow = path.startsWith('/proc/') ? 0 : constants.O_NOFOLLOW;
   const handle = await explainCache(directory, 'read', async () => {
     try {
@@ -56,7 +61,7 @@ export async function openBlobFile(directory: string, blob: Descriptor, path: st
     }
   });
   const status = await handle.stat();
-  if (status.isFile() && status.size === blob.sizeBytes) return handle;
+  if (status.isFile() && status.size === (blob.sizeBytes ?? status.size)) return handle;
   await handle.close();
   if (status.isFile()) removeQuietly(path);
   throw new Failure(`${blob.digest} has ${status.size} bytes in the cache ${directory} instead of ${blob.sizeBytes}`, {
@@ -68,7 +73,7 @@ export async function openBlobFile(directory: string, blob: Descriptor, path: st
  * The bytes of an open blob, whose digest is taken as they pass: on mismatch the stream ends with a Failure and the bad file is removed.
  * The stream closes the handle.
  */
-export function streamVerified(directory: string, blob: Descriptor, handle: FileHandle): Readable {
+export function streamVerified(directory: string, blob: NamedBlob, handle: FileHandle): Readable {
   const { algorithm, hex } = parseDigest(blob.digest);
   const hash = createHash(algorithm);
   let at = 0;
@@ -103,7 +108,7 @@ export function streamVerified(directory: string, blob: Descriptor, handle: File
   });
 }
 
-export function damaged(directory: string, blob: Descriptor, found: string): Failure {
+export function damaged(directory: string, blob: NamedBlob, found: string): Failure {
   return new Failure(`${blob.digest} is damaged in the cache ${directory}: the digest of what is there is ${found}`, {
     hint: 'try again: it was removed from the cache',
   });

@@ -49,7 +49,7 @@ async function fetchManifest(
 ): Promise<{ bytes: Buffer; mediaType: string; digest: string }> {
   const { digest } = reference;
   if (digest !== '' && (await cache.has(digest))) {
-    return { bytes: await cache.read({ mediaType: '', digest, sizeBytes: -1 }), mediaType: '', digest };
+    return { bytes: await cache.read({ digest }), mediaType: '', digest };
   }
   const fetched = await client.fetchManifest(reference);
   await cache.put(fetched.digest, fetched.bytes);
