@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { setFlagsFromString } from 'node:v8';
 import { createOutput } from '../bundle/output.ts';
 import { explain } from '../failure.ts';
 import { type Packer, startPacker } from '../launcher/pack.ts';
@@ -53,6 +54,8 @@ export async function importImage(image: Image, request: ImportRequest): Promise
 
 /** The same into an open file, which must be empty: one pass, no unpacked copy, no privileges. The same image gives the same bytes. Throws Failure. */
 export async function writeImage(image: Image, descriptor: number, request: WriteRequest): Promise<WrittenImage> {
+  // The entries of a large image all live on, for which V8 makes its young generation larger and larger: 90 MB more for 150,000 files, and no gain of time.
+  setFlagsFromString('--semi-space-growth-factor=1');
   const { onEvent } = request;
   const config =
     image.config === null ? null : parseImageConfig(image.config, `the configuration of ${image.reference}`);

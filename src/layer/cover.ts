@@ -5,14 +5,16 @@ import { splitPath } from './rootfs-tree.ts';
 import type { TarEntry } from './tar-entry.ts';
 
 interface Node {
-  readonly children: Map<Bytes, Node>;
-  /** What lower layers have here and below is gone: a whiteout, or something other than a directory, came over it. */
-  covered: boolean;
+  /** Most nodes have none; null until the first. */
+  children: Map<Bytes, Node> | null;
   /** What lower layers have below is gone. */
   opaque: boolean;
   /** An upper layer has a directory here, which covers files of lower ones. */
   directory: boolean;
 }
+
+/** What lower layers have here and below is gone: a whiteout, or something other than a directory, came over it. One for all names, of which there are many. */
+const covered: Node = { children: null, opaque: true, directory: true };
 
 /**
  * What upper layers hide of lower ones, as far as names tell: symlinks are not followed. It spares the content of files that nobody will see; a wrong
@@ -29,18 +31,16 @@ export class Cover {
       if (name === undefined) continue;
       const whiteout = readWhiteout(name);
       if (whiteout?.kind === 'own') continue;
-      let node: Node | null = this.#root;
-      for (const component of components) node = node && enter(node, component);
-      if (node === null) continue;
+      let node = this.#root;
+      for (const component of components) node = enter(node, component);
+      if (node === covered) continue;
       if (whiteout?.kind === 'opaque') node.opaque = true;
-      else {
-        const child = enter(node, whiteout === null ? name : whiteout.name);
-        if (child === null) continue;
-        if (whiteout === null && entry.kind === 'dir') child.directory = true;
-        else {
-          child.covered = true;
-          child.children.clear();
-        }
+      else if (whiteout === null && entry.kind === 'dir') {
+        const child = enter(node, name);
+        if (child !== covered) child.directory = true;
+      } else {
+        node.children ??= new Map();
+        node.children.set(whiteout === null ? name : whiteout.name, covered);
       }
     }
   }
@@ -51,24 +51,26 @@ export class Cover {
     let node: Node | undefined = this.#root;
     for (const component of components) {
       if (node.opaque) return true;
-      node = node.children.get(component);
+      node = node.children?.get(component);
       if (node === undefined) return false;
-      if (node.covered) return true;
+      if (node === covered) return true;
     }
     return node.directory;
   }
 }
 
 function createNode(): Node {
-  return { children: new Map(), covered: false, opaque: false, directory: false };
+  return { children: null, opaque: false, directory: false };
 }
 
-/** The child of that name; null where everything is covered already. */
-function enter(node: Node, name: Bytes): Node | null {
+/** The child of that name, made where there is none; `covered` below what is covered. */
+function enter(node: Node, name: Bytes): Node {
+  if (node === covered) return covered;
+  node.children ??= new Map();
   let child = node.children.get(name);
   if (child === undefined) {
     child = createNode();
     node.children.set(name, child);
   }
-  return child.covered ? null : child;
+  return child;
 }
