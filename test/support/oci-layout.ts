@@ -11,6 +11,13 @@ export interface LayoutLayer {
   readonly encoding?: LayerEncoding;
 }
 
+/** A layer that is compressed already. */
+export interface StoredLayer {
+  readonly blob: Buffer;
+  readonly diffId: string;
+  readonly encoding: LayerEncoding;
+}
+
 interface Descriptor {
   mediaType: string;
   digest: string;
@@ -21,7 +28,7 @@ interface Descriptor {
 /** Writes an OCI image layout (OCI image-spec, image-layout.md) of these layers, lowest first, under the reference `latest`. */
 export function writeLayout(
   dir: string,
-  layers: readonly LayoutLayer[],
+  layers: readonly (LayoutLayer | StoredLayer)[],
   config: Readonly<Record<string, unknown>> = {},
 ): void {
   mkdirSync(path.join(dir, 'blobs/sha256'), { recursive: true });
@@ -31,15 +38,10 @@ export function writeLayout(
     return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
   };
   const json = (mediaType: string, value: unknown): Descriptor => put(mediaType, Buffer.from(JSON.stringify(value)));
-  const descriptors = layers.map(({ tar, encoding = 'gzip' }) => {
-    const [bytes, suffix] =
-      encoding === 'gzip'
-        ? [gzipSync(tar), '+gzip']
-        : encoding === 'zstd'
-          ? [zstdCompressSync(tar), '+zstd']
-          : [tar, ''];
-    return put(`application/vnd.oci.image.layer.v1.tar${suffix}`, bytes);
-  });
+  const stored = layers.map((layer) => ('blob' in layer ? layer : compress(layer)));
+  const descriptors = stored.map(({ blob, encoding }) =>
+    put(`application/vnd.oci.image.layer.v1.tar${encoding === 'none' ? '' : `+${encoding}`}`, blob),
+  );
   const imageConfig = json('application/vnd.oci.image.config.v1+json', {
     created: '2001-09-09T01:46:40Z',
     architecture: 'amd64',
@@ -48,7 +50,7 @@ export function writeLayout(
     history: layers.map((_, index) => ({ created: '2001-09-09T01:46:40Z', created_by: `step ${index}` })),
     rootfs: {
       type: 'layers',
-      diff_ids: layers.map(({ tar }) => `sha256:${createHash('sha256').update(tar).digest('hex')}`),
+      diff_ids: stored.map(({ diffId }) => diffId),
     },
   });
   const manifest = json('application/vnd.oci.image.manifest.v1+json', {
@@ -60,4 +62,9 @@ export function writeLayout(
   manifest.annotations = { 'org.opencontainers.image.ref.name': 'latest' };
   writeFileSync(path.join(dir, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
   writeFileSync(path.join(dir, 'oci-layout'), '{"imageLayoutVersion": "1.0.0"}');
+}
+
+function compress({ tar, encoding = 'gzip' }: LayoutLayer): StoredLayer {
+  const blob = encoding === 'gzip' ? gzipSync(tar) : encoding === 'zstd' ? zstdCompressSync(tar) : tar;
+  return { blob, diffId: `sha256:${createHash('sha256').update(tar).digest('hex')}`, encoding };
 }
