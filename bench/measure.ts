@@ -13,6 +13,8 @@ export interface Subject {
   readonly uid?: number;
   /** Needs real root; else it runs as the ordinary user. */
   readonly asRoot?: boolean;
+  /** On a file system of its own: how much of it is used at the peak is measured too. */
+  readonly diskAt?: string;
   readonly tearDown?: () => void;
 }
 
@@ -27,6 +29,16 @@ export interface Row {
   readonly minMs: number;
   readonly maxMs: number;
   readonly samplesMs: readonly number[];
+  /** The largest memory that one of its processes had, in any round. */
+  readonly peakBytes: number;
+  /** How much more of its file system was in use at the peak; 0 where it was not measured. */
+  readonly diskBytes: number;
+}
+
+export interface Sample {
+  readonly ms: number;
+  readonly peakBytes: number;
+  readonly diskBytes: number;
 }
 
 export interface Setting {
@@ -66,8 +78,8 @@ function timeRun(repository: string): string {
   return program;
 }
 
-/** One measurement in milliseconds; fails when the subject does. */
-export function measureOnce(repository: string, subject: Subject, setting: Setting): number {
+/** One measurement; fails when the subject does. */
+export function measureOnce(repository: string, subject: Subject, setting: Setting): Sample {
   subject.before?.();
   const isRoot = process.getuid?.() === 0;
   const uid = isRoot && !subject.asRoot ? (subject.uid ?? setting.uid) : -1;
@@ -78,7 +90,7 @@ export function measureOnce(repository: string, subject: Subject, setting: Setti
     TERM: 'dumb',
     ...subject.env,
   };
-  const ran = spawnSync(timeRun(repository), [String(uid), ...subject.argv], {
+  const ran = spawnSync(timeRun(repository), [String(uid), subject.diskAt ?? '', ...subject.argv], {
     env,
     cwd: setting.work,
     encoding: 'utf8',
@@ -88,7 +100,8 @@ export function measureOnce(repository: string, subject: Subject, setting: Setti
     throw new Error(
       `${subject.name}: status ${ran.status ?? ran.signal}: ${ran.stderr.trim().split('\n').slice(-3).join(' / ')}`,
     );
-  return Number(ran.stdout) / 1e6;
+  const [nanoseconds = Number.NaN, peakKiB = Number.NaN, diskBytes = 0] = ran.stdout.split(' ').map(Number);
+  return { ms: nanoseconds / 1e6, peakBytes: peakKiB * 1024, diskBytes };
 }
 
 export function median(values: readonly number[]): number {
@@ -107,15 +120,15 @@ export function measureRounds(
   setting: Setting,
   progress: (text: string) => void,
 ): (Row | Absent)[] {
-  const samples = new Map<string, number[]>();
+  const samples = new Map<string, Sample[]>();
   const failed = new Map<string, string>();
   for (let round = -1; round < rounds; round++) {
     progress(round < 0 ? 'warming up' : `round ${round + 1} of ${rounds}`);
     for (const subject of subjects) {
       if (failed.has(subject.name)) continue;
       try {
-        const ms = measureOnce(repository, subject, setting);
-        if (round >= 0) samples.set(subject.name, [...(samples.get(subject.name) ?? []), ms]);
+        const sample = measureOnce(repository, subject, setting);
+        if (round >= 0) samples.set(subject.name, [...(samples.get(subject.name) ?? []), sample]);
       } catch (error) {
         failed.set(subject.name, error instanceof Error ? error.message : String(error));
       }
@@ -125,6 +138,15 @@ export function measureRounds(
     const problem = failed.get(name);
     if (problem !== undefined) return { name, absent: problem };
     const list = samples.get(name) ?? [];
-    return { name, medianMs: median(list), minMs: Math.min(...list), maxMs: Math.max(...list), samplesMs: list };
+    const samplesMs = list.map(({ ms }) => ms);
+    return {
+      name,
+      medianMs: median(samplesMs),
+      minMs: Math.min(...samplesMs),
+      maxMs: Math.max(...samplesMs),
+      samplesMs,
+      peakBytes: Math.max(...list.map(({ peakBytes }) => peakBytes)),
+      diskBytes: Math.max(...list.map(({ diskBytes }) => diskBytes)),
+    };
   });
 }

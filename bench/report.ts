@@ -30,6 +30,25 @@ export const targets: readonly Target[] = [
     against: 'cp + openssl dgst, tmpfs',
     atMost: 1.5,
   },
+  {
+    what: 'import of the np image against enroot with the same compressor',
+    row: 'bundler import, lz4',
+    against: 'enroot import, lz4',
+    atMost: 0.7,
+  },
+  { what: 'import of the np image against enroot', row: 'bundler import', against: 'enroot import', atMost: 0.2 },
+  {
+    what: 'import of the np image against skopeo + umoci + mksquashfs',
+    row: 'bundler import',
+    against: 'skopeo + umoci + mksquashfs',
+    atMost: 0.35,
+  },
+  {
+    what: 'import of a 1 MB image against enroot',
+    row: 'bundler import, 1 MB image',
+    against: 'enroot import, 1 MB image',
+    atMost: 0.5,
+  },
 ];
 
 export function judge(rows: readonly (Row | Absent)[]): Verdict[] {
@@ -45,11 +64,13 @@ export function judge(rows: readonly (Row | Absent)[]): Verdict[] {
   });
 }
 
-/** A table for people: medians, spread, and each row's ratio to the bundle's. */
+/** A table for people: medians, spread, each row's ratio to the reference's, and the memory of its largest process. */
 export function formatTable(title: string, rows: readonly (Row | Absent)[], reference: string): string {
   const base = rows.find((row): row is Row => row.name === reference && 'medianMs' in row)?.medianMs;
   const width = Math.max(...rows.map(({ name }) => name.length), title.length);
-  const lines = [`${title.padEnd(width)}  median ms     min     max   ratio`];
+  const lines = [
+    `${title.padEnd(width)}  median ms     min     max   ratio  memory MB${rows.some((row) => 'diskBytes' in row && row.diskBytes > 0) ? '  disk MB' : ''}`,
+  ];
   for (const row of rows) {
     if ('absent' in row) {
       lines.push(`${row.name.padEnd(width)}  absent: ${row.absent}`);
@@ -59,10 +80,11 @@ export function formatTable(title: string, rows: readonly (Row | Absent)[], refe
       row.medianMs.toFixed(1).padStart(9),
       row.minMs.toFixed(1).padStart(7),
       row.maxMs.toFixed(1).padStart(7),
+      (base ? (row.medianMs / base).toFixed(2) : '').padStart(7),
+      (row.peakBytes / 1e6).toFixed(0).padStart(10),
+      row.diskBytes > 0 ? (row.diskBytes / 1e6).toFixed(0).padStart(8) : '',
     ];
-    lines.push(
-      `${row.name.padEnd(width)}  ${cells.join(' ')} ${(base ? (row.medianMs / base).toFixed(2) : '').padStart(7)}`,
-    );
+    lines.push(`${row.name.padEnd(width)}  ${cells.join(' ').trimEnd()}`);
   }
   return lines.join('\n');
 }

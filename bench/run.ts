@@ -11,6 +11,7 @@ import { bwrapPeer } from './peers/bwrap.ts';
 import { charliecloudPeer } from './peers/charliecloud.ts';
 import { enrootPeer } from './peers/enroot.ts';
 import { floorPeer } from './peers/floor.ts';
+import { importPeer } from './peers/import.ts';
 import { makePeer } from './peers/make.ts';
 import { makeselfPeer } from './peers/makeself.ts';
 import { nodePeer } from './peers/node.ts';
@@ -60,16 +61,23 @@ function main(): void {
   const setting = makeSetting(repository, say);
   let subjects: (Subject | Absent)[] = [];
   let making: (Subject | Absent)[] = [];
+  let importing: (Subject | Absent)[] = [];
   try {
     subjects = setUp(
       [floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer],
       setting,
     );
     making = setUp([makePeer], setting);
-    say(`${rounds} rounds of ${subjects.length} starts of true, then of ${making.length} ways of making one file`);
+    importing = setUp([importPeer], setting);
+    // An import takes a hundred times as long as a start.
+    const importRounds = Math.ceil(rounds / 3);
+    say(
+      `${rounds} rounds of ${subjects.length} starts of true, then of ${making.length} ways of making one file, and ${importRounds} of ${importing.length} imports`,
+    );
     const starts = measureAll(subjects, rounds, setting);
     const makes = measureAll(making, rounds, setting);
-    const verdicts = judge([...starts, ...makes]);
+    const imports = measureAll(importing, importRounds, setting);
+    const verdicts = judge([...starts, ...makes, ...imports]);
     const about = {
       time: new Date().toISOString(),
       kernel: release(),
@@ -83,15 +91,15 @@ function main(): void {
       `${about.cpus} x ${about.cpu}, kernel ${about.kernel}, ${about.image} image, medians of ${rounds} interleaved rounds\n\n`,
     );
     process.stdout.write(
-      `${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatVerdicts(verdicts)}\n`,
+      `${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatTable('image from a registry', imports, 'bundler import')}\n\n${formatVerdicts(verdicts)}\n`,
     );
     const results = path.join(repository, 'bench/results');
     mkdirSync(results, { recursive: true });
     const file = path.join(results, `${about.time.replaceAll(':', '-')}.json`);
-    writeFileSync(file, `${JSON.stringify({ about, starts, makes, verdicts }, null, 2)}\n`);
+    writeFileSync(file, `${JSON.stringify({ about, starts, makes, imports, verdicts }, null, 2)}\n`);
     say(`written: ${path.relative(process.cwd(), file)}`);
   } finally {
-    tearDown(setting, [...subjects, ...making]);
+    tearDown(setting, [...subjects, ...making, ...importing]);
   }
 }
 

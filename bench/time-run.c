@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// time-run UID COMMAND [ARG]..: starts a command as a user (-1: the caller), waits for it and prints the nanoseconds between.
+// time-run UID DIR COMMAND [ARG]..: starts a command as a user (-1: the caller), waits for it and prints the nanoseconds between, the largest memory (KiB)
+// that it or one of the processes that it waited for had, and by how many bytes the use of DIR's file system ("": none) grew meanwhile at most.
 // A program of its own because a runtime with threads and a big heap takes long to fork. The command's stdout goes to stderr.
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { SAMPLE_NS = 3000000 };
 
 static long long now(void)
 {
@@ -17,13 +25,37 @@ static long long now(void)
 	return at.tv_sec * 1000000000ll + at.tv_nsec;
 }
 
+static long long used_bytes(const char *dir)
+{
+	struct statvfs fs;
+	return statvfs(dir, &fs) ? 0 : (long long)(fs.f_blocks - fs.f_bfree) * (long long)fs.f_frsize;
+}
+
+// A process that looks again and again; the peak is in memory that both see.
+static pid_t watch_disk(const char *dir, volatile long long *peak)
+{
+	long long before = used_bytes(dir);
+	pid_t watcher = fork();
+	if (watcher)
+		return watcher;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		long long grown = used_bytes(dir) - before;
+		if (grown > *peak)
+			*peak = grown;
+		nanosleep(&(struct timespec){ .tv_nsec = SAMPLE_NS }, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	if (argc < 3) {
-		fputs("usage: time-run UID COMMAND [ARG]..\n", stderr);
+	if (argc < 4) {
+		fputs("usage: time-run UID DIR COMMAND [ARG]..\n", stderr);
 		return 99;
 	}
 	int uid = atoi(argv[1]), status;
+	volatile long long *peak = mmap(NULL, sizeof *peak, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t watcher = *argv[2] && peak != MAP_FAILED ? watch_disk(argv[2], peak) : 0;
 	// Before the fork, so that it is not part of what is measured.
 	if (uid >= 0 && (setgroups(0, NULL) < 0 || setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 || setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)) {
 		fprintf(stderr, "time-run: become %d: %s\n", uid, strerror(errno));
@@ -34,14 +66,18 @@ int main(int argc, char **argv)
 	long long begin = now();
 	pid_t child = vfork();
 	if (!child) {
-		execvp(argv[2], argv + 2);
+		execvp(argv[3], argv + 3);
 		_exit(127);
 	}
-	if (child < 0 || waitpid(child, &status, 0) != child) {
-		fprintf(stderr, "time-run: %s: %s\n", argv[2], strerror(errno));
+	struct rusage used = { 0 };
+	if (child < 0 || wait4(child, &status, 0, &used) != child) {
+		fprintf(stderr, "time-run: %s: %s\n", argv[3], strerror(errno));
 		return 99;
 	}
 	long long end = now();
-	dprintf(out, "%lld\n", end - begin);
+	// Not the caller's any more, the watcher may be root's: it ends with us.
+	if (watcher > 0)
+		kill(watcher, SIGKILL);
+	dprintf(out, "%lld %ld %lld\n", end - begin, used.ru_maxrss, peak == MAP_FAILED ? 0 : *peak);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
