@@ -130,7 +130,7 @@ export function measureRounds(
         const sample = measureOnce(repository, subject, setting);
         if (round >= 0) samples.set(subject.name, [...(samples.get(subject.name) ?? []), sample]);
       } catch (error) {
-        failed.set(subject.name, error instanceof Error ? error.message : String(error));
+        failed.set(subject.name, (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? '');
       }
     }
   }

@@ -67,6 +67,7 @@ export function judge(rows: readonly (Row | Absent)[]): Verdict[] {
 /** A table for people: medians, spread, each row's ratio to the reference's, and the memory of its largest process. */
 export function formatTable(title: string, rows: readonly (Row | Absent)[], reference: string): string {
   const base = rows.find((row): row is Row => row.name === reference && 'medianMs' in row)?.medianMs;
+  if (rows.length === 0) return '';
   const width = Math.max(...rows.map(({ name }) => name.length), title.length);
   const lines = [
     `${title.padEnd(width)}  median ms     min     max   ratio  memory MB${rows.some((row) => 'diskBytes' in row && row.diskBytes > 0) ? '  disk MB' : ''}`,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `npm run bench [-- ROUNDS]`: measures starts and `make` against the peers that this machine has, interleaved, with medians.
+// `npm run bench [-- ROUNDS [starts|makes|imports]]`: measures starts and `make` against the peers that this machine has, interleaved, with medians.
 // Prints tables and writes bench/results/TIME.json. npm puts the pinned Node first in PATH.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -57,18 +57,24 @@ function main(): void {
   const rounds = Number(process.argv[2] ?? process.env['BENCH_ROUNDS'] ?? 15);
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`rounds must be a whole number from 1: ${process.argv[2]}`);
+  const only = process.argv[3];
+  const groups = {
+    starts: [floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer],
+    makes: [makePeer],
+    imports: [importPeer],
+  };
+  if (only !== undefined && !(only in groups))
+    throw new Error(`no such group: ${only}; there are ${Object.keys(groups).join(', ')}`);
+  const wanted = (group: keyof typeof groups): Peer[] => (only === undefined || only === group ? groups[group] : []);
   say('setting up');
   const setting = makeSetting(repository, say);
   let subjects: (Subject | Absent)[] = [];
   let making: (Subject | Absent)[] = [];
   let importing: (Subject | Absent)[] = [];
   try {
-    subjects = setUp(
-      [floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer],
-      setting,
-    );
-    making = setUp([makePeer], setting);
-    importing = setUp([importPeer], setting);
+    subjects = setUp(wanted('starts'), setting);
+    making = setUp(wanted('makes'), setting);
+    importing = setUp(wanted('imports'), setting);
     // An import takes a hundred times as long as a start.
     const importRounds = Math.ceil(rounds / 3);
     say(
@@ -77,7 +83,9 @@ function main(): void {
     const starts = measureAll(subjects, rounds, setting);
     const makes = measureAll(making, rounds, setting);
     const imports = measureAll(importing, importRounds, setting);
-    const verdicts = judge([...starts, ...makes, ...imports]);
+    const verdicts = judge([...starts, ...makes, ...imports]).filter(
+      ({ ratio }) => only === undefined || ratio !== null,
+    );
     const about = {
       time: new Date().toISOString(),
       kernel: release(),
@@ -90,9 +98,13 @@ function main(): void {
     process.stdout.write(
       `${about.cpus} x ${about.cpu}, kernel ${about.kernel}, ${about.image} image, medians of ${rounds} interleaved rounds\n\n`,
     );
-    process.stdout.write(
-      `${formatTable('start of true', starts, 'bundle')}\n\n${formatTable('one file of an image', makes, 'cp + openssl dgst, disk')}\n\n${formatTable('image from a registry', imports, 'bundler import')}\n\n${formatVerdicts(verdicts)}\n`,
-    );
+    const tables = [
+      formatTable('start of true', starts, 'bundle'),
+      formatTable('one file of an image', makes, 'cp + openssl dgst, disk'),
+      formatTable('image from a registry', imports, 'bundler import'),
+      formatVerdicts(verdicts),
+    ];
+    process.stdout.write(`${tables.filter((table) => table !== '').join('\n\n')}\n`);
     const results = path.join(repository, 'bench/results');
     mkdirSync(results, { recursive: true });
     const file = path.join(results, `${about.time.replaceAll(':', '-')}.json`);

@@ -47,6 +47,20 @@ static pid_t watch_disk(const char *dir, volatile long long *peak)
 	}
 }
 
+// The time between start and end in nanoseconds, -1: it could not be started or waited for.
+static __attribute__((noinline)) long long time_command(char **argv, int *status, struct rusage *used)
+{
+	long long begin = now();
+	pid_t child = vfork();
+	if (!child) {
+		execvp(*argv, argv);
+		_exit(127);
+	}
+	if (child < 0 || wait4(child, status, 0, used) != child)
+		return -1;
+	return now() - begin;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 4) {
@@ -54,30 +68,24 @@ int main(int argc, char **argv)
 		return 99;
 	}
 	int uid = atoi(argv[1]), status;
-	volatile long long *peak = mmap(NULL, sizeof *peak, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t watcher = *argv[2] && peak != MAP_FAILED ? watch_disk(argv[2], peak) : 0;
 	// Before the fork, so that it is not part of what is measured.
 	if (uid >= 0 && (setgroups(0, NULL) < 0 || setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 || setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)) {
 		fprintf(stderr, "time-run: become %d: %s\n", uid, strerror(errno));
 		return 99;
 	}
+	// As the same user, or it could not be ended.
+	volatile long long *peak = mmap(NULL, sizeof *peak, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t watcher = *argv[2] && peak != MAP_FAILED ? watch_disk(argv[2], peak) : 0;
 	int out = dup(1);
 	dup2(2, 1);
-	long long begin = now();
-	pid_t child = vfork();
-	if (!child) {
-		execvp(argv[3], argv + 3);
-		_exit(127);
-	}
 	struct rusage used = { 0 };
-	if (child < 0 || wait4(child, &status, 0, &used) != child) {
+	long long taken = time_command(argv + 3, &status, &used);
+	if (taken < 0) {
 		fprintf(stderr, "time-run: %s: %s\n", argv[3], strerror(errno));
 		return 99;
 	}
-	long long end = now();
-	// Not the caller's any more, the watcher may be root's: it ends with us.
 	if (watcher > 0)
 		kill(watcher, SIGKILL);
-	dprintf(out, "%lld %ld %lld\n", end - begin, used.ru_maxrss, peak == MAP_FAILED ? 0 : *peak);
+	dprintf(out, "%lld %ld %lld\n", taken, used.ru_maxrss, peak == MAP_FAILED ? 0 : *peak);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
