@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "userns.h"
 #include "walk_inside.h"
 
 enum { PART = 256 << 10, MAX_VALUE = 65536 };
@@ -20,6 +21,7 @@ enum { PART = 256 << 10, MAX_VALUE = 65536 };
 struct dir_walk {
 	struct walk walk;
 	const char *root;
+	int let_in;
 	char part[PART], list[XATTR_LIST_MAX], target[PATH_MAX];
 };
 struct names { char **name; size_t count, room; };
@@ -54,8 +56,24 @@ static int names_add(struct names *names, const char *name) {
 	return names->name[names->count] ? names->count++, 0 : -1;
 }
 
+// After a call that failed for lack of permission: true when it is to be tried again. Modes may forbid even their owner to read (a shadow file, a mountpoint
+// of mode 0); in a user namespace of his own they count no more (user_namespaces(7)). Only his own ids are known there: others show as nobody's.
+static int let_in(struct dir_walk *run) {
+	int error = errno;
+	struct userns_map map = { geteuid(), geteuid(), getegid(), getegid() };
+	struct fault ignored;
+	if (error != EACCES || run->let_in || geteuid() == 0)
+		return 0;
+	run->let_in = 1;
+	int failed = userns_enter(&map, &ignored);
+	errno = error;
+	return !failed;
+}
+
 static int names_read(struct dir_walk *run, int fd, struct names *names) {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (copy < 0 && let_in(run))
+		copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	if (!dir) {
 		close_fd(&copy);
@@ -155,10 +173,20 @@ static int open_directory(int parent, const char *name, int *is_mount) {
 	return fd;
 }
 
+static int look_at(struct dir_walk *run, int parent, const char *name, struct stat *st) {
+	int failed = fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW);
+	return failed && let_in(run) ? fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW) : failed;
+}
+
+static int open_entry(int parent, const char *name, mode_t mode, int *is_mount) {
+	return S_ISDIR(mode) ? open_directory(parent, name, is_mount)
+		: openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 static int visit(struct dir_walk *run, int parent, const char *name) {
 	struct stat st, now;
 	int is_mount = 0;
-	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW))
+	if (look_at(run, parent, name, &st))
 		return fail(run, errno, "look at");
 	if (S_ISSOCK(st.st_mode)) {
 		run->walk.skipped++;
@@ -166,8 +194,9 @@ static int visit(struct dir_walk *run, int parent, const char *name) {
 	}
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return visit_known(run, -1, parent, name, &st, 0);
-	OWN_FD fd = S_ISDIR(st.st_mode) ? open_directory(parent, name, &is_mount)
-		: openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	OWN_FD fd = open_entry(parent, name, st.st_mode, &is_mount);
+	if (fd < 0 && let_in(run))
+		fd = open_entry(parent, name, st.st_mode, &is_mount);
 	if (fd < 0 || fstat(fd, &now))
 		return fail(run, errno, "open");
 	if ((now.st_mode & S_IFMT) != (st.st_mode & S_IFMT))

@@ -99,7 +99,9 @@ async function write(source: ExportSource, flags: ExportFlags, session: Session)
   const force = flags.force === true || session.settings.forceOverride;
   const output = flags.output ?? `${source.name}${endings[format] ?? ''}`;
   if (format === 'sqsh') return await writeSquashfs(source, output, force, session);
-  const request = await makeRequest(source, flags, session);
+  const { checkImageName, nameImage } = await import('../exporting/image-name.ts');
+  if (flags.tag !== undefined) checkImageName(flags.tag, format);
+  const request = await makeRequest(source, flags.tag ?? nameImage(source.name), flags, session);
   if (format === 'oci') return await (await import('../exporting/export-layout.ts')).exportLayout(output, request);
   const { exportDockerArchive, exportOciArchive } = await import('../exporting/export-archive.ts');
   if (format === 'oci-archive') return await exportOciArchive(output, request, force);
@@ -133,14 +135,14 @@ async function writeSquashfs(
   };
 }
 
-async function makeRequest(source: ExportSource, flags: ExportFlags, { settings, view }: Session) {
+async function makeRequest(source: ExportSource, reference: string, flags: ExportFlags, { settings, view }: Session) {
   const { describeExport } = await import('../exporting/open-export.ts');
   const { selectEntries } = await import('../exporting/select-entries.ts');
   const { openTreeTar } = await import('../exporting/tree-tar.ts');
   return {
     layers: [{ open: async () => openTreeTar(source.walked, (visitor) => selectEntries(visitor, source.selection)) }],
     makeConfig: (diffIds: readonly string[]) => describeExport(source, diffIds, settings.sourceDateSeconds),
-    reference: flags.tag ?? `${source.name.toLowerCase().replace(/[^a-z0-9._-]+/g, '-')}:latest`,
+    reference,
     compression: flags.compression,
     onProgress: (bytes: number) => view.show({ event: 'received', bytes }),
   };

@@ -31,7 +31,7 @@ export async function exportSquashfs(source: ExportSource, request: SquashfsRequ
       const all = {
         ...visitor,
         entry: (entry: Parameters<typeof visitor.entry>[0]) => void visitor.entry(entry),
-        drained: packer.drained,
+        drained: () => packer.drained(),
       };
       await walkTree(source.walked, selectEntries(all, source.selection));
       const tree = createTree(request.createdSeconds);

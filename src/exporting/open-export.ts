@@ -49,6 +49,11 @@ export async function openExport(
     const walked = { directory: join(dataDirectory(), name) };
     return { kind: 'container', name, walked, selection, createdSeconds: null, close: () => {} };
   }
+  if (isDirectory(name)) {
+    throw new Failure(`cannot export ${name}: it is a directory, and no name of a container in ${dataDirectory()}`, {
+      hint: `name a container, a .sqsh or a .run; ENROOT_DATA_PATH is where containers are`,
+    });
+  }
   if (statSync(name, { throwIfNoEntry: false })?.isFile() !== true) {
     throw new Failure(
       `cannot export ${name}: there is no container of that name in ${dataDirectory()}, and no such file`,

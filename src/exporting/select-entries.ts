@@ -12,24 +12,60 @@ export interface Selection {
   readonly captured: Map<Bytes, Buffer | null>;
 }
 
-/** A visitor that hands on what is selected. */
+/** A file with further names whose first name is left out; its content comes with that. */
+interface Withheld {
+  readonly entry: WalkedEntry;
+  readonly content: 'none' | 'follows';
+  parts: Buffer[];
+  /** The first name that is handed on; null before there is one. */
+  name: Bytes | null;
+}
+
+/** A visitor that hands on what is selected. Of a file's names the first that is selected brings the content. */
 export function selectEntries(visitor: TreeVisitor, { leavesOut, allRoot, captured }: Selection): TreeVisitor {
   let skipped: Bytes | null = null;
   let ignoring = false;
   let capturing: { path: Bytes; parts: Buffer[] } | null = null;
+  const withheld = new Map<number, Withheld>();
+  let holding: Withheld | null = null;
+  const handOn = (entry: WalkedEntry, content: 'none' | 'follows'): void =>
+    visitor.entry(allRoot ? { ...entry, uid: 0, gid: 0 } : entry, content);
+  const handOnLink = (entry: WalkedEntry, target: Withheld): void => {
+    if (target.name !== null) {
+      handOn({ ...entry, link: target.name }, 'none');
+      return;
+    }
+    target.name = entry.path;
+    handOn({ ...target.entry, path: entry.path }, target.content);
+    for (const part of target.parts) visitor.data(part);
+    if (target.content === 'follows') visitor.end?.();
+    target.parts = [];
+  };
   return {
     entry(entry, content) {
       capturing = null;
+      holding = null;
       ignoring = skipped !== null && entry.path.startsWith(`${skipped}/`);
       if (!ignoring && leavesOut(entry)) {
         ignoring = true;
         skipped = entry.path;
       }
-      if (ignoring) return;
+      if (ignoring) {
+        if (entry.nlink < 2 || entry.kind === 'dir' || entry.kind === 'hardlink') return;
+        holding = { entry, content, parts: [], name: null };
+        withheld.set(entry.inode, holding);
+        return;
+      }
+      const target = entry.kind === 'hardlink' ? withheld.get(entry.inode) : undefined;
+      if (target !== undefined) {
+        handOnLink(entry, target);
+        return;
+      }
       if (captured.has(entry.path) && content === 'follows') capturing = { path: entry.path, parts: [] };
-      visitor.entry(allRoot ? { ...entry, uid: 0, gid: 0 } : entry, content);
+      handOn(entry, content);
     },
     data(chunk) {
+      holding?.parts.push(chunk);
       if (ignoring) return;
       capturing?.parts.push(chunk);
       visitor.data(chunk);
