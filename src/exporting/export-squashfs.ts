@@ -25,7 +25,11 @@ export async function exportSquashfs(source: ExportSource, request: SquashfsRequ
   const output = await createOutput(request.output, { force: request.force, mode: 0o644 });
   try {
     const { options, noXattrs, allRoot } = request.packing;
-    const packer = startPacker(output.descriptor, { ...options, createdSeconds: request.createdSeconds });
+    const packer = startPacker(
+      output.descriptor,
+      { ...options, createdSeconds: request.createdSeconds },
+      request.output,
+    );
     try {
       const { record, visitor } = storeContents(packer, () => true);
       const all = {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { writeSync } from 'node:fs';
 import { Readable } from 'node:stream';
+import { explain } from '../failure.ts';
 import { type AnonymousFile, createAnonymousFile } from '../importing/anonymous-file.ts';
 import { formatProvenance } from '../reference/format.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
@@ -30,7 +31,9 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
   for (const layer of request.layers) {
     const file = await createAnonymousFile(request.temporaryDirectory);
     try {
-      const stored = await keep(file, await layer.open(), request);
+      const stored = await explain(`cannot write to ${request.temporaryDirectory}`, async () =>
+        keep(file, await layer.open(), request),
+      );
       layers.push(stored);
       if (await client.hasBlob(target, stored.digest, signal)) continue;
       const before = sentBytes;

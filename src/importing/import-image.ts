@@ -43,7 +43,7 @@ export async function importImage(image: Image, request: ImportRequest): Promise
   try {
     request.onEvent({ event: 'writing', output: request.output });
     const written = await explain(`cannot write ${request.output}`, () =>
-      writeImage(image, output.descriptor, request),
+      writeImage(image, output.descriptor, request, request.output),
     );
     await output.commit();
     return { output: request.output, reference: image.reference, manifestDigest: image.manifestDigest, ...written };
@@ -52,8 +52,13 @@ export async function importImage(image: Image, request: ImportRequest): Promise
   }
 }
 
-/** The same into an open file, which must be empty: one pass, no unpacked copy, no privileges. The same image gives the same bytes. Throws Failure. */
-export async function writeImage(image: Image, descriptor: number, request: WriteRequest): Promise<WrittenImage> {
+/** The same into an open file, which must be empty and which messages call `name`: one pass, no unpacked copy, no privileges. The same image gives the same bytes. Throws Failure. */
+export async function writeImage(
+  image: Image,
+  descriptor: number,
+  request: WriteRequest,
+  name: string,
+): Promise<WrittenImage> {
   // The entries of a large image all live on, for which V8 makes its young generation larger and larger: 90 MB more for 150,000 files, and no gain of time.
   setFlagsFromString('--semi-space-growth-factor=1');
   const { onEvent } = request;
@@ -65,7 +70,7 @@ export async function writeImage(image: Image, descriptor: number, request: Writ
       ? []
       : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
   const workdir = config?.config.WorkingDir ?? '';
-  const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds });
+  const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds }, name);
   try {
     // What fails while another layer is read ends the import at once.
     const fetching = image.fetch?.(onEvent) ?? Promise.resolve();

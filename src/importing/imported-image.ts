@@ -27,11 +27,8 @@ export async function withImportedImage(
       const file = await createAnonymousFile(directory);
       try {
         const packing = choosePacking(settings, view.show);
-        await writeImage(image, file.descriptor, {
-          packing,
-          sourceDateSeconds: settings.sourceDateSeconds,
-          onEvent: view.show,
-        });
+        const request = { packing, sourceDateSeconds: settings.sourceDateSeconds, onEvent: view.show };
+        await writeImage(image, file.descriptor, request, `to ${directory}`);
         view.end();
         await action({ path: file.path, name: image.name, reference: image.reference });
       } finally {

@@ -42,7 +42,7 @@ export async function loadImage(image: Image, request: LoadRequest): Promise<voi
   try {
     const packing = { ...request.packing, options: { ...transient, threads: request.packing.options.threads } };
     const { sizeBytes } = await explain(`cannot write to ${parent}`, () =>
-      writeImage(image, file.descriptor, { ...request, packing }),
+      writeImage(image, file.descriptor, { ...request, packing }, `to ${parent}`),
     );
     const partial = join(parent, `.${basename(target)}.partial-${process.pid}`);
     await runRole(

@@ -83,9 +83,9 @@ export interface Packer {
   abort(): Promise<void>;
 }
 
-/** Starts the launcher's role pack, which writes an image into an open file (read-write, from its start). */
-export function startPacker(target: number, options: PackOptions): Packer {
-  return new RolePacker(startRole(describeOptions(options), { descriptors: [target] }));
+/** Starts the launcher's role pack, which writes an image into an open file (read-write, from its start). Failures to write it call it `name`. */
+export function startPacker(target: number, options: PackOptions, name = 'the image'): Packer {
+  return new RolePacker(startRole(describeOptions(options), { descriptors: [target] }), name);
 }
 
 function describeOptions(options: PackOptions): Fact[] {

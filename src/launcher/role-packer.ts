@@ -22,9 +22,19 @@ export function clampTime(seconds: number): number {
   return Math.min(Math.max(Math.floor(seconds), 0), none);
 }
 
+/** The role does not know what it writes to. */
+function nameTarget(error: unknown, name: string): unknown {
+  const [, why = ''] = (error instanceof Failure && /^write the image: (.*)$/s.exec(error.message)) || [];
+  if (why === '') return error;
+  const { hint } = error as Failure;
+  return new Failure(`cannot write ${name}: ${why.charAt(0).toLowerCase()}${why.slice(1)}`, { hint, cause: error });
+}
+
 /** Sends what it is told to the role as records (docs/plan.md, role pack). */
 export class RolePacker implements Packer {
   readonly #role: RunningRole;
+  /** The role's end, with the image named in what it says. */
+  readonly #ended: Promise<void>;
   readonly #records: RecordStream;
   readonly #complete: () => void;
   readonly #sets = new Map<string, number>();
@@ -33,14 +43,17 @@ export class RolePacker implements Packer {
   /** Aborted when the role has ended. */
   readonly #gone = new AbortController();
 
-  constructor(role: RunningRole) {
+  constructor(role: RunningRole, name = 'the image') {
     this.#role = role;
+    this.#ended = role.ended.catch((error: unknown) => {
+      throw nameTarget(error, name);
+    });
     this.#records = new RecordStream(role.input);
     this.#complete = collectFacts(role, (facts) => {
       this.#answer = new Map(facts);
     });
     const note = (): void => this.#gone.abort();
-    role.ended.then(note, note);
+    this.#ended.then(note, note);
   }
 
   storeFile(content: Buffer): number {
@@ -164,7 +177,7 @@ export class RolePacker implements Packer {
 
   /** The role has ended, or will at once: it says why. */
   async #fail(): Promise<void> {
-    await this.#role.ended;
+    await this.#ended;
     throw new Failure('the launcher ended before the image was complete');
   }
 
@@ -174,7 +187,7 @@ export class RolePacker implements Packer {
     this.#records.u32(root);
     this.#records.flush();
     this.#role.input.end();
-    await this.#role.ended;
+    await this.#ended;
     this.#complete();
     const sizeBytes = Number(this.#answer.get('size'));
     const bytesUsed = Number(this.#answer.get('bytes-used'));

@@ -177,7 +177,7 @@ describe('a container exported as a layer', () => {
     const told = inspectBySkopeo(`docker-archive:${cwd}/x.tar`);
     expect(told['Env']).toEqual(['A=b c']);
     const tags = execFileSync('skopeo', ['list-tags', `docker-archive:${cwd}/x.tar`], { encoding: 'utf8' });
-    expect(JSON.parse(tags).Tags).toEqual(['docker.io/library/my-container-1:latest']);
+    expect(JSON.parse(tags).Tags).toEqual(['my-container-1:latest']);
   });
 });
 
@@ -217,7 +217,7 @@ describe('an interrupted export', () => {
       for (const format of ['sqsh', 'oci', 'oci-archive', 'docker-archive']) {
         const ran = await invoke(data, cwd, ['-q', '--format', format, '-o', 'small/out', 'np']);
         expect(ran.status, format).toBe(125);
-        expect(ran.stderr).toMatch(/^bundler: cannot write .*small.*: no space left on the device\n/);
+        expect(ran.stderr).toMatch(/^bundler: cannot write .*small.*: no space left on (the )?device\n/);
         expect(readdirSync(path.join(cwd, 'small'))).toEqual([]);
       }
     } finally {

@@ -29,6 +29,9 @@ async function succeed(cwd: string, ...argv: string[]): Promise<Ran> {
 
 const makeCwd = (): string => makeDir(ordinaryUser(), 'export');
 
+/** The provenance is another one after another import; all other files of the configuration are the same. */
+const known = (lines: string[]): string[] => lines.filter((line) => !/^\/etc\/(rc|bundler\/image.json) /.test(line));
+
 beforeAll(async () => {
   layout = makeSampleLayout();
   home = makeCwd();
@@ -53,9 +56,6 @@ describe('an image exported as a layout', () => {
     const cwd = makeCwd();
     await succeed(cwd, 'export', '--format', 'oci', '--compression', 'zstd', '-o', 'x', '--tag', 'x', image);
     await succeed(cwd, 'import', '-q', '-o', 'again.sqsh', 'oci:x:x');
-    // The provenance is another, the files of the configuration are the same.
-    const known = (lines: string[]): string[] =>
-      lines.filter((line) => !/^\/etc\/(rc|bundler\/image.json) /.test(line));
     expect(known(listImage(path.join(cwd, 'again.sqsh')))).toEqual(known(listImage(image)));
   });
 
@@ -86,9 +86,14 @@ describe('an image exported as an archive', () => {
         // Docker's own archives have no zstd, and skopeo reads of them what it knows.
         if (transport === 'oci-archive') expect(readConfig(whole)).toEqual(original);
         else expect(readConfig(whole)).toMatchObject({ config: { Cmd: sampleCommand(original) } });
-        // umoci reads no zstd; skopeo decompresses layers for such an archive.
-        copyBySkopeo(whole, `docker-archive:${path.join(cwd, `${transport}.plain`)}:np:latest`);
-        copyBySkopeo(`docker-archive:${path.join(cwd, `${transport}.plain`)}`, `oci:${path.join(cwd, 'copy')}:copy`);
+        if (transport === 'oci-archive' && compression === 'zstd') {
+          // umoci reads no zstd, and skopeo makes nothing else of it.
+          await succeed(cwd, 'import', '-q', '-o', 'again.sqsh', `${transport}:${file}`);
+          expect(known(listImage(path.join(cwd, 'again.sqsh')))).toEqual(known(listImage(image)));
+          continue;
+        }
+        const from = ['copy', '--insecure-policy', '-q', whole];
+        execFileSync('skopeo', [...from, `oci:${path.join(cwd, 'copy')}:copy`], { stdio: 'pipe' });
         expect(listUnpacked(`${path.join(cwd, 'copy')}:copy`)).toEqual(listImage(image));
       }
     });
@@ -109,10 +114,6 @@ describe('an image exported as an archive', () => {
       expect(found.Config[key]).toEqual(config[key]);
   });
 });
-
-function copyBySkopeo(from: string, to: string): void {
-  execFileSync('skopeo', ['copy', '--insecure-policy', '-q', from, to], { stdio: 'pipe' });
-}
 
 function sampleCommand(config: Record<string, unknown>): unknown {
   return (config['config'] as Record<string, unknown>)['Cmd'];
@@ -209,8 +210,11 @@ describe('an export that cannot be', () => {
     'over a directory': [['--format', 'oci-archive', '-o', 'full', 'np.sqsh'], /full: it is a directory/],
     'into a directory of other things': [['--format', 'oci', '-o', 'full', 'np.sqsh'], /other things in it\n {2}try: /],
     'into a directory that is not there': [['--format', 'oci', '-o', 'no/x', 'np.sqsh'], /no such file or directory/],
-    'with a tag that is no name': [['--format', 'oci', '--tag', 'a b', 'np.sqsh'], /a b.*name/],
-    'with a tag that no engine takes': [['--format', 'docker-archive', '--tag', 'NP:1', 'np.sqsh'], /NP:1.*lower/],
+    'with a tag that is no name': [['--format', 'oci', '--tag', 'a b', 'np.sqsh'], /"a b".*\n {2}try: /],
+    'with a tag that no engine takes': [
+      ['--format', 'docker-archive', '--tag', 'NP:1', 'np.sqsh'],
+      /NP:1.*upper case.*\n {2}try: /,
+    ],
   };
   for (const [title, [argv, message]] of Object.entries(refusals)) {
     needing(`${title} is refused, and nothing is left of it`, async () => {

@@ -257,7 +257,7 @@ describe('a packer', () => {
     const content = packer.storeFile(Buffer.alloc(1 << 20, 'x'));
     packer.defineFile(1, plain, content);
     packer.defineDirectory(2, { ...plain, nlink: 2 }, 3, [{ name: 'a', number: 1 }]);
-    await expect(packer.finish(2, 2)).rejects.toThrow('write the image: No space left on device');
+    await expect(packer.finish(2, 2)).rejects.toThrow('cannot write the image: no space left on device');
     closeSync(target);
   });
 
