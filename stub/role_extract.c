@@ -72,16 +72,17 @@ int extract_role(const struct buffer *facts)
 	sigset_t watched, before;
 	if (!file || !target || role_number(facts, "offset", &offset) || role_number(facts, "size", &size))
 		die(EINVAL, "role extract: file, offset, size and target are needed");
+	sigemptyset(&watched);
+	for (const int *sig = (const int[]){ SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, 0 }; *sig; sig++)
+		sigaddset(&watched, *sig);
+	signal(SIGCHLD, SIG_DFL);
+	// Before there is anything that a signal could leave behind.
+	sigprocmask(SIG_BLOCK, &watched, &before);
 	if (mkdir(target, 0700))
 		die(errno, "make %s", target);
 	int dir = open(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
 		die(errno, "open %s", target);
-	sigemptyset(&watched);
-	for (const int *sig = (const int[]){ SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, 0 }; *sig; sig++)
-		sigaddset(&watched, *sig);
-	signal(SIGCHLD, SIG_DFL);
-	sigprocmask(SIG_BLOCK, &watched, &before);
 	pid_t worker = fork();
 	if (worker < 0)
 		die(errno, "start a process");

@@ -68,7 +68,8 @@ export async function createOutput(path: string, options: { force: boolean; mode
   };
 }
 
-function checkTarget(path: string, force: boolean): void {
+/** Throws Failure where createOutput would, but for the directory: for what takes its time before there is something to write. */
+export function checkTarget(path: string, force: boolean): void {
   let status: Stats;
   try {
     status = lstatSync(path);

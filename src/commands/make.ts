@@ -60,7 +60,9 @@ export function defineMake(program: Command): void {
     }
     const { withImportedImage } = await import('../importing/imported-image.ts');
     const directory = dirname(given.output ?? '.');
-    await withImportedImage(image, given, directory, async ({ path, name, reference }) => {
+    const check = (name: string): Promise<void> =>
+      checkBefore(given.output ?? `${given.name ?? nameOf(name)}.run`, given);
+    await withImportedImage(image, given, directory, check, async ({ path, name, reference }) => {
       await make({ image: path, name: nameOf(name), reference, output: given.output }, given, reporter);
     });
   });
@@ -73,6 +75,13 @@ interface MakeSource {
   /** Where it is from, for --info. */
   readonly reference: string;
   readonly output: string | undefined;
+}
+
+/** Refuses what would be refused after an import that takes its time. */
+async function checkBefore(output: string, given: MakeOptions): Promise<void> {
+  const { checkTarget } = await import('../bundle/output.ts');
+  checkTarget(output, given.force === true);
+  if (given.rc !== undefined) await readScript(given.rc);
 }
 
 async function make(source: MakeSource, given: MakeOptions, reporter: Reporter): Promise<void> {

@@ -12,11 +12,15 @@ export interface TransientImage {
   readonly reference: string;
 }
 
-/** Imports an image into a file without a name in a directory, and hands it to an action. Events are shown, but never as JSON. Throws Failure. */
+/**
+ * Imports an image into a file without a name in a directory, and hands it to an action. Events are shown, but never as JSON. `check` gets the image's name
+ * before the import begins. Throws Failure.
+ */
 export async function withImportedImage(
   text: string,
   flags: SourceFlags,
   directory: string,
+  check: (name: string) => Promise<void>,
   action: (image: TransientImage) => Promise<void>,
 ): Promise<void> {
   const { json, ...others } = flags;
@@ -24,6 +28,7 @@ export async function withImportedImage(
     text,
     { ...others, quiet: others.quiet === true || json === true },
     async ({ image, settings, view }) => {
+      await check(image.name);
       const file = await createAnonymousFile(directory);
       try {
         const packing = choosePacking(settings, view.show);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { lstatSync, mkdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { onInterrupt } from '../cleanup.ts';
 import { explain, Failure } from '../failure.ts';
 import { fromText } from '../format/bytes.ts';
 import { runRole } from '../launcher/role.ts';
@@ -63,13 +64,19 @@ export async function loadImage(image: Image, request: LoadRequest): Promise<voi
 }
 
 /** Puts a new tree in place; what was there is gone afterwards. */
-async function replace(partial: string, target: string, exists: boolean): Promise<void> {
+function replace(partial: string, target: string, exists: boolean): void {
   if (!exists) {
     renameSync(partial, target);
     return;
   }
   const old = `${partial}-old`;
-  renameSync(target, old);
-  renameSync(partial, target);
-  await removeTree(old);
+  // A signal waits until nothing of either is left over.
+  const forget = onInterrupt(() => {});
+  try {
+    renameSync(target, old);
+    renameSync(partial, target);
+    removeTree(old);
+  } finally {
+    forget();
+  }
 }

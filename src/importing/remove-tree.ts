@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmod, lstat, readdir, rm } from 'node:fs/promises';
+import { chmodSync, lstatSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Removes a file or a directory with all in it, also directories whose modes forbid it to their owner. Symbolic links are not followed. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
-    await openUp(path);
-    await rm(path, { recursive: true, force: true });
-  }
+export function removeTree(path: string): void {
+  const status = lstatSync(path);
+  if (status.isDirectory()) openUp(path, status.mode);
+  rmSync(path, { recursive: true, force: true });
 }
 
-async function openUp(directory: string): Promise<void> {
-  if (!(await lstat(directory)).isDirectory()) return;
-  await chmod(directory, 0o700);
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (entry.isDirectory()) await openUp(join(directory, entry.name));
+function openUp(directory: string, mode: number): void {
+  if ((mode & 0o700) !== 0o700) chmodSync(directory, 0o700);
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const path = join(directory, entry.name);
+    openUp(path, lstatSync(path).mode);
   }
 }

@@ -5,7 +5,7 @@ import { chmodSync, mkdtempSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { compileNative } from '../native/compile.ts';
 import { listTree } from '../native/image-rig.ts';
-import { writeLayout } from './oci-layout.ts';
+import { type LayerEncoding, writeLayout } from './oci-layout.ts';
 import { makeRawTar, type RawEntry } from './raw-tar.ts';
 import { sessionDir } from './session.ts';
 
@@ -83,11 +83,14 @@ export const sampleConfig = {
   Healthcheck: { Test: ['CMD', '/bin/true'], Interval: 30_000_000_000 },
 };
 
-/** The sample as an OCI layout, `oci:DIR:latest`. With devices, or without what an ordinary user cannot make. */
-export function makeSampleLayout(config: Readonly<Record<string, unknown>> = sampleConfig): string {
+/** The sample as an OCI layout, `oci:DIR:latest`. encoding: of its upper layer; the lower one is gzip. */
+export function makeSampleLayout(
+  config: Readonly<Record<string, unknown>> = sampleConfig,
+  encoding: LayerEncoding = 'zstd',
+): string {
   const layout = path.join(mkdtempSync(path.join(sessionDir(), 'sample-')), 'layout');
   chmodSync(path.dirname(layout), 0o755);
-  writeLayout(layout, [{ tar: makeRawTar(lower) }, { tar: makeRawTar(upper), encoding: 'zstd' }], config);
+  writeLayout(layout, [{ tar: makeRawTar(lower) }, { tar: makeRawTar(upper), encoding }], config);
   return layout;
 }
 
