@@ -206,6 +206,7 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
         await closeAs('remove');
         throw new Failure(
           `the bytes for ${blob.digest} are not those that were asked for: their digest is ${algorithm}:${found}`,
+          { hint: 'try again; if it stays so, the registry or what is between is damaged: tell who runs it' },
         );
       }
       await explainCache(directory, 'write to', async () => {

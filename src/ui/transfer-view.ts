@@ -5,7 +5,7 @@ import { addEvent, formatOutcome, formatTransfer, type Transfer } from './transf
 /** Shows what an import does. */
 export interface TransferView {
   show(event: ImportEvent): void;
-  /** Leaves the terminal as other output expects it. May be called again. */
+  /** Leaves the terminal as other output expects it; what happens afterwards (downloads that are given up) is not shown. May be called again. */
   end(): void;
   /** With JSON: the result as the last event. */
   finish(result: Readonly<Record<string, unknown>>): void;
@@ -27,13 +27,22 @@ export function chooseStyle(options: { json?: boolean; quiet?: boolean }): Trans
 export function createTransferView(style: TransferStyle, options: { verbose?: boolean } = {}): TransferView {
   if (style === 'json') {
     const write = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
-    return { show: createEventFilter(write), end: () => {}, finish: (result) => write({ event: 'done', ...result }) };
+    let show = createEventFilter(write);
+    return {
+      show: (event) => show(event),
+      end: () => {
+        show = () => {};
+      },
+      finish: (result) => write({ event: 'done', ...result }),
+    };
   }
   const print = (text: string): void => void process.stderr.write(`bundler: ${text}\n`);
   const lines = style === 'terminal' ? createLines() : null;
   let transfers: readonly Transfer[] = [];
+  let ended = false;
   return {
     show(event) {
+      if (ended) return;
       const nowMs = performance.now();
       const before = transfers;
       transfers = addEvent(transfers, event, nowMs);
@@ -44,7 +53,10 @@ export function createTransferView(style: TransferStyle, options: { verbose?: bo
       if (style === 'plain') showPlain(before, transfers, event, print);
       lines?.draw(transfers, nowMs, event.event === 'layer' && event.state === 'done');
     },
-    end: () => lines?.finish(transfers),
+    end: () => {
+      ended = true;
+      lines?.finish(transfers);
+    },
     finish: () => {},
   };
 }
