@@ -61,6 +61,13 @@ export function removePartials(directory: string, key: string): void {
   for (const { path } of listPartials(directory, key)) removeQuietly(path);
 }
 
+/** Removes those partial files of a key that nobody writes to any more: of a small blob (put) that is there nothing is gone on from. */
+export function removeAbandoned(directory: string, key: string, host: Host): void {
+  for (const partial of listPartials(directory, key)) {
+    if (isAbandoned(partial, host)) removeQuietly(partial.path);
+  }
+}
+
 function copy(from: string, to: string): boolean {
   try {
     // A clone where the file system has them, else by the kernel.

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { buffer as collect } from 'node:stream/consumers';
 import { Failure } from '../failure.ts';
 import type { Descriptor } from '../source/image.ts';
+import { removeAbandoned } from './adopt-partial.ts';
 import { removeQuietly, syncDirectory } from './files.ts';
 import { type ObtainOptions, type Outcome, shareFlight, waitFor } from './flight.ts';
 import { followFlight } from './follow.ts';
@@ -128,6 +129,7 @@ export async function openCache(directory: string, options: CacheOptions = {}): 
       if (await findBlob(directory, { digest, sizeBytes: bytes.length })) return touchPath(blobPath(directory, digest));
       await makeParts(directory, digest);
       await writeWhole(directory, digest, bytes, host);
+      removeAbandoned(partialDirectory(directory), keyOf(digest), host);
     },
     close() {
       for (const descriptor of held.values()) closeSync(descriptor);

@@ -95,7 +95,7 @@ export function expectWholeBlobs(cache: string): string[] {
   return names.map((name) => name.replace('/', ':'));
 }
 
-/** Nothing of an import that is over is left but whole blobs and, where they are allowed, the beginnings of others that nobody writes to, and notes of failure. */
+/** Nothing of an import that is over is left but whole blobs and, where they are allowed, the beginnings of others and notes of failure. */
 export async function expectOnlyCache({ user, dir, cache }: Importer, left: 'blobs' | 'blobs and rests') {
   await untilAllEnded(user);
   expect(readdirSync(dir).filter((name) => name !== 'out.sqsh')).toEqual([]);
@@ -103,7 +103,7 @@ export async function expectOnlyCache({ user, dir, cache }: Importer, left: 'blo
   expectWholeBlobs(cache);
   const others = listBelow(cache).filter((name) => !name.startsWith('blobs/'));
   const isRest = (name: string) =>
-    /^(partial\/sha256-[0-9a-f]{64}\.free-[a-z0-9]+|leases\/sha256-[0-9a-f]{64}\.failed)$/.test(name);
+    /^(partial\/sha256-[0-9a-f]{64}\.[a-z0-9-]+|leases\/sha256-[0-9a-f]{64}\.failed)$/.test(name);
   expect(others.filter((name) => left === 'blobs' || !isRest(name))).toEqual([]);
 }
 
