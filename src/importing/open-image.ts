@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
+import { Failure } from '../failure.ts';
 import { parseImageUri } from '../reference/image-uri.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
 import type { BuildSettings } from '../settings/build-settings.ts';
@@ -56,7 +57,7 @@ export async function openRegistrySource(reference: RegistryReference, request: 
   const user = request.user || reference.user;
   const warn = (text: string): void => onEvent({ event: 'warning', text });
   const given = await askFor(user, reference.registry, request);
-  const configDirectory = settings.configDirectory();
+  const configDirectory = findConfigDirectory(settings);
   const keychain = createKeychain({
     env,
     home: settings.home,
@@ -72,9 +73,9 @@ export async function openRegistrySource(reference: RegistryReference, request: 
     transferTimeoutSeconds: settings.transferTimeoutSeconds,
     retries: settings.transferRetries,
     mirrors: settings.mirrors,
-    certificateDirectories: [configDirectory, systemDirectory(env), '/etc/containers', '/etc/docker'].map((directory) =>
-      join(directory, 'certs.d'),
-    ),
+    certificateDirectories: [configDirectory, systemDirectory(env), '/etc/containers', '/etc/docker']
+      .filter((directory) => directory !== '')
+      .map((directory) => join(directory, 'certs.d')),
     env,
     log: (text) => onEvent({ event: 'note', text }),
   });
@@ -84,6 +85,16 @@ export async function openRegistrySource(reference: RegistryReference, request: 
     platform,
     maxConnections: settings.maxConnections,
   };
+}
+
+/** '' for who has no home and does not say where it is: then there is nothing in it to be read. */
+function findConfigDirectory(settings: BuildSettings): string {
+  try {
+    return settings.configDirectory();
+  } catch (error) {
+    if (error instanceof Failure) return '';
+    throw error;
+  }
 }
 
 /** The secret of a user that the command line names with --user: from stdin, the environment, or asked for. A user in the URI only chooses among what is known. */
