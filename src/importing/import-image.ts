@@ -72,7 +72,7 @@ export async function writeImage(
   const workdir = config?.config.WorkingDir ?? '';
   const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds }, name);
   try {
-    // What fails while another layer is read ends the import at once.
+    // What fails while another layer is read, or while all wait for the network, ends the import at once.
     const fetching = image.fetch?.(onEvent) ?? Promise.resolve();
     const merge = mergeLayers(
       {
@@ -85,7 +85,7 @@ export async function writeImage(
       },
       packer,
     );
-    const tree = await Promise.race([merge, fetching.then(() => merge)]);
+    const tree = await Promise.race([merge, fetching.then(() => merge), packer.failed]);
     return await finish(tree, packer, request, createdSeconds);
   } catch (error) {
     await image.close();

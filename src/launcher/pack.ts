@@ -75,6 +75,8 @@ export interface Packer {
     parent: number,
     entries: readonly DirectoryEntry[],
   ): void;
+  /** Rejects with the role's own Failure when it fails, also while nothing is written; never resolves. Need not be looked at. */
+  readonly failed: Promise<never>;
   /** Resolves when little waits to be written; to be awaited now and then by whoever writes much. Rejects with the role's own Failure. */
   drained(): Promise<void>;
   /** Completes the image, whose size is padded to 4096 bytes. Rejects with the role's own Failure. */

@@ -40,6 +40,7 @@ export class RolePacker implements Packer {
   readonly #sets = new Map<string, number>();
   #answer = new Map<string, string>();
   #contents = 0;
+  readonly failed: Promise<never>;
   /** Aborted when the role has ended. */
   readonly #gone = new AbortController();
 
@@ -54,6 +55,8 @@ export class RolePacker implements Packer {
     });
     const note = (): void => this.#gone.abort();
     this.#ended.then(note, note);
+    this.failed = this.#ended.then(() => new Promise<never>(() => {}));
+    this.failed.catch(() => {});
   }
 
   storeFile(content: Buffer): number {

@@ -44,9 +44,13 @@ export function createReporter(options: { quiet?: boolean } = {}): Reporter {
   };
 }
 
-function print(stream: NodeJS.WriteStream, text: string): void {
-  // A reader that went away (`bundler inspect x.run | head -1`) is no error of ours.
+/** A reader that went away (`bundler inspect x.run | head -1`) is no error of ours. To be called before a stream is written to. */
+export function forgiveLostReader(stream: NodeJS.WriteStream): void {
   if (stream.listenerCount('error') === 0) stream.on('error', () => {});
+}
+
+function print(stream: NodeJS.WriteStream, text: string): void {
+  forgiveLostReader(stream);
   stream.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ImportEvent } from '../source/events.ts';
+import { forgiveLostReader } from './reporter.ts';
 import { addEvent, formatOutcome, formatTransfer, type Transfer } from './transfer-lines.ts';
 
 /** Shows what an import does. */
@@ -25,6 +26,7 @@ export function chooseStyle(options: { json?: boolean; quiet?: boolean }): Trans
 
 /** A view of that style. verbose: notes are shown too. */
 export function createTransferView(style: TransferStyle, options: { verbose?: boolean } = {}): TransferView {
+  forgiveLostReader(style === 'json' ? process.stdout : process.stderr);
   if (style === 'json') {
     const write = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
     let show = createEventFilter(write);

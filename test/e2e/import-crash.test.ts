@@ -148,6 +148,29 @@ describe('kill -9', () => {
   });
 });
 
+describe('a packer that is killed', () => {
+  needing('ends the import with a message, and nothing is left but the cache', async () => {
+    const importer = makeImporter(freshUser());
+    const proxy = await startFaultProxy(registry.url);
+    try {
+      proxy.inject(({ digest }) => (digest === image.layers[0]?.digest ? { kind: 'stall', atByte: 1_500_000 } : null));
+      const running = startBundler(importer, importOf(proxy));
+      await untilEvent(running, /"index":1,"state":"done"/);
+      const [packer] = listProcesses(importer.user).filter(({ parent }) => parent === running.pid);
+      process.kill(packer?.pid ?? Number.NaN, 'SIGKILL');
+      const ran = await running.end();
+      expect(ran).toMatchObject({
+        status: 125,
+        stderr: 'bundler: cannot write out.sqsh: the launcher was ended by SIGKILL\n',
+      });
+      await expectOnlyCache(importer, 'blobs and rests');
+      expect(readdirSync(importer.dir)).toEqual([]);
+    } finally {
+      await proxy.stop();
+    }
+  });
+});
+
 describe('a signal', () => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     needing(

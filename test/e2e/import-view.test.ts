@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an import shows: lines in a pipe, a block of lines on a terminal, events, nothing.
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { bundler } from '../support/bundle.ts';
@@ -7,8 +8,8 @@ import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
 import { type PushedImage, pushImage } from '../support/push-image.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
-import { startOnTerminal } from '../support/run.ts';
-import { makeImporter, makeLayer, runBundler } from './import-rig.ts';
+import { run, startOnTerminal } from '../support/run.ts';
+import { expectOnlyCache, makeImporter, makeLayer, runBundler } from './import-rig.ts';
 
 const needing = testNeeding('root', 'bundler', 'registry');
 
@@ -94,6 +95,24 @@ describe('an import shows', () => {
     expect(failed.status).toBe(125);
     expect(failed.stdout).not.toContain('"done"}');
     expect(failed.stderr).toMatch(/^bundler: cannot write .*it exists/);
+  });
+
+  needing('nothing to a reader that has gone, and goes on without it', async () => {
+    for (const [argv, redirection] of [
+      ['--json', '2>&3'],
+      ['--verbose', '2>&1'],
+    ]) {
+      const importer = makeImporter();
+      const { user, dir, cache } = importer;
+      proxy.reset();
+      slowDown();
+      const script = `{ "$0" import ${argv} -o out.sqsh ${name()} ${redirection}; echo status $? >&3; } 3>&2 | head -c 1`;
+      const env = { ENROOT_CACHE_PATH: cache, ENROOT_SYSCONF_PATH: '/nonexistent' };
+      const ran = await run(['sh', '-c', script, bundler], { user, cwd: dir, env });
+      expect(ran.stderr).toBe('status 0\n');
+      await expectOnlyCache(importer, 'blobs');
+      expect(readdirSync(dir)).toEqual(['out.sqsh']);
+    }
   });
 
   needing('on a terminal a line for each layer, drawn again and again, and leaves the terminal clean', async () => {
