@@ -8,7 +8,7 @@ import { buffer as collect } from 'node:stream/consumers';
 import { Failure } from '../failure.ts';
 import type { Descriptor } from '../source/image.ts';
 import { removeAbandoned } from './adopt-partial.ts';
-import { removeQuietly, syncDirectory } from './files.ts';
+import { removeQuietly, shareFile, syncDirectory } from './files.ts';
 import { type ObtainOptions, type Outcome, shareFlight, waitFor } from './flight.ts';
 import { followFlight } from './follow.ts';
 import { type Host, identifyHost, nameWriter } from './host.ts';
@@ -156,6 +156,7 @@ async function writeWhole(directory: string, digest: string, bytes: Buffer, host
     await explainCache(directory, 'write to', async () => {
       const handle = await open(temporary, 'wx', 0o644);
       try {
+        await shareFile(handle, dirname(temporary));
         await handle.writeFile(bytes);
         await handle.sync();
       } finally {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hash } from 'node:crypto';
-import { constants, renameSync, unlinkSync } from 'node:fs';
+import { constants, renameSync, statSync, unlinkSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 const readBytes = 1 << 20;
@@ -61,4 +61,10 @@ export function renameQuietly(from: string, to: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** In a directory that others may write to (a shared cache) whoever may read that may read a file in it, whatever the umask. Throws system errors. */
+export async function shareFile(handle: FileHandle, directory: string): Promise<void> {
+  const { mode } = statSync(directory);
+  if ((mode & 0o022) !== 0) await handle.chmod(0o600 | (mode & 0o044));
 }

@@ -7,7 +7,7 @@ import { onInterrupt } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
 import type { Descriptor } from '../source/image.ts';
 import { adoptPartial, freeName } from './adopt-partial.ts';
-import { hashFile, removeQuietly, renameQuietly, syncDirectory, writeAll } from './files.ts';
+import { hashFile, removeQuietly, renameQuietly, shareFile, syncDirectory, writeAll } from './files.ts';
 import { type Host, nameWriter } from './host.ts';
 import { blobPath, explainCache, keyOf, parseDigest, partialDirectory } from './layout.ts';
 import type { PartialBlob } from './partial.ts';
@@ -234,5 +234,9 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
 async function openOwn(directory: string, path: string, exists: boolean): Promise<FileHandle> {
   const { O_RDWR, O_NOFOLLOW, O_CREAT, O_EXCL } = constants;
   const flags = O_RDWR | O_NOFOLLOW | (exists ? 0 : O_CREAT | O_EXCL);
-  return await explainCache(directory, 'write to', () => open(path, flags, 0o644));
+  return await explainCache(directory, 'write to', async () => {
+    const handle = await open(path, flags, 0o644);
+    if (!exists) await shareFile(handle, dirname(path));
+    return handle;
+  });
 }
