@@ -124,8 +124,9 @@ export function parseEnvFile(text: Bytes, path: Bytes): Bytes[] {
   return items;
 }
 
-/** ENV_PATH or ENV_SUPATH of the image's login.defs, as a login would set it. */
+/** ENV_PATH or ENV_SUPATH of the image's login.defs, as a login would set it; docker logs nobody in, and its images count on the directories of root. */
 function loginPath(input: LaunchInput): Bytes {
+  if (input.manifest.config !== undefined) return defaultPath;
   const defs = readLoginDefs(input.manifest.rootfs?.loginDefs ?? '');
   const isRoot = planIdentity(input).uid === 0;
   const path = defs.get(isRoot ? 'ENV_SUPATH' : 'ENV_PATH')?.replace(/^PATH=/, '');

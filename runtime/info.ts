@@ -10,6 +10,8 @@ export interface Info {
   readonly description: Bytes;
   readonly versions: { readonly builder: string; readonly launcher: string; readonly format: number };
   readonly source: Bytes;
+  /** Where import had the image from, as enroot writes it into /etc/rc; '' when it says nothing. */
+  readonly importedFrom: Bytes;
   readonly created: string;
   readonly file: Bytes;
   readonly fileSizeBytes: number;
@@ -37,6 +39,7 @@ export function describeBundle(manifest: Manifest, request: Request): Info {
     description: manifest.description,
     versions: { builder: provenance.bundler, launcher: request.launcher, format: 1 },
     source: provenance.source,
+    importedFrom: manifest.rootfs?.rcProvenance.replace(/^# enroot-provenance: */, '') ?? '',
     created: new Date(provenance.createdSeconds * 1000).toISOString().replace('.000Z', 'Z'),
     file: request.exe,
     fileSizeBytes: request.fileSizeBytes,
@@ -79,6 +82,7 @@ export function writeInfo(info: Info): Bytes {
     ['Made by', `bundler ${versions.builder}`],
     ['Runtime version', versions.launcher],
     ['Source', info.source],
+    ...(info.importedFrom === '' ? [] : [['Imported from', info.importedFrom] satisfies [string, string]]),
     ['Created', info.created],
     ['File size', `${info.fileSizeBytes} bytes`],
   ];

@@ -68,6 +68,14 @@ describe("the command's environment", () => {
       { rootfs: { environment: '', loginDefs: '# x\nENV_PATH\tPATH=/a:/b\nENV_SUPATH PATH=/s\n' } },
       { PATH: '/a:/b' },
     ],
+    [
+      'an image with an OCI configuration has the PATH that docker gives, whatever its login.defs says',
+      {
+        rootfs: { environment: '', loginDefs: 'ENV_PATH PATH=/a:/b\n' },
+        manifest: { config: { entrypoint: [], cmd: [], env: ['A=1'], workdir: '', user: '' } },
+      },
+      { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+    ],
     ['a caller without TERM gives none', { request: { env: { HOME: '/h' } } }, { TERM: undefined }],
   ])('%s', (_title, change, wanted) => {
     const env = environmentOf(change);
