@@ -25,7 +25,10 @@ function importImage(name: RealImage): Promise<string> {
 
 async function importAnew(name: RealImage): Promise<string> {
   const file = path.join(makeDir(user, 'real'), `${name}.sqsh`);
-  const ran = await run([bundler, 'import', '--quiet', '-o', file, `oci:${realImages}:${name}`], { user });
+  const ran = await run([bundler, 'import', '--quiet', '-o', file, `oci:${realImages}:${name}`], {
+    user,
+    timeoutMs: 120_000,
+  });
   expect(ran, ran.stderr).toMatchObject({ status: 0, stdout: '', stderr: '' });
   return file;
 }
