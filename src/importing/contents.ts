@@ -74,7 +74,7 @@ exec ${program}"$@"
 `;
 }
 
-/** A volume is a directory of the image mounted on itself, so that it can be written to where the rest cannot (enroot's x-create, docker's VOLUME). */
+/** enroot's line for a volume: a directory mounted on itself, which its containers, being directories, can be written to in. In a bundle it stays read-only without --rw. */
 function mountVolume(path: string): string {
   const field = path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
   return `\${ENROOT_ROOTFS}${field} ${field} none x-create=dir,bind,rw,nosuid,nodev`;
