@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
+import type { Keychain } from '../credentials/keychain.ts';
 import { Failure } from '../failure.ts';
 import { parseImageUri } from '../reference/image-uri.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
@@ -56,16 +57,20 @@ export async function openRegistrySource(reference: RegistryReference, request: 
   ]);
   const user = request.user || reference.user;
   const warn = (text: string): void => onEvent({ event: 'warning', text });
+  const note = (text: string): void => onEvent({ event: 'note', text });
   const given = await askFor(user, reference.registry, request);
   const configDirectory = findConfigDirectory(settings);
-  const keychain = createKeychain({
-    env,
-    home: settings.home,
-    warn,
-    configDirectory,
-    registries: [reference.registry],
-    ...(given === null ? {} : { given }),
-  });
+  const keychain = tellLooked(
+    createKeychain({
+      env,
+      home: settings.home,
+      warn,
+      configDirectory,
+      registries: [reference.registry],
+      ...(given === null ? {} : { given }),
+    }),
+    note,
+  );
   const client = createRegistryClient({
     keychain,
     allowHttp: settings.allowHttp,
@@ -77,7 +82,8 @@ export async function openRegistrySource(reference: RegistryReference, request: 
       .filter((directory) => directory !== '')
       .map((directory) => join(directory, 'certs.d')),
     env,
-    log: (text) => onEvent({ event: 'note', text }),
+    log: note,
+    onRetry: warn,
   });
   return {
     client,
@@ -109,4 +115,24 @@ async function askFor(
   if (secret) return { user, secret };
   const { askPassword } = await import('../credentials/ask-password.ts');
   return { user, secret: await askPassword(`Password of ${user} for ${registry}: `) };
+}
+
+/** Notes what a keychain looked at, and what it used, each once. */
+function tellLooked(keychain: Keychain, note: (text: string) => void): Keychain {
+  const told = new Set<string>();
+  return {
+    async find(registry, options) {
+      try {
+        return await keychain.find(registry, options);
+      } finally {
+        for (const line of keychain.looked.filter((each) => !told.has(each))) {
+          told.add(line);
+          note(`credentials: ${line}`);
+        }
+      }
+    },
+    get looked() {
+      return keychain.looked;
+    },
+  };
 }

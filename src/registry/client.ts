@@ -43,12 +43,12 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
   const full = completeOptions(options);
   const transport = createTransport(full);
   const closing = new AbortController();
-  const { retries, retryDelayMs, log } = full;
+  const { retries, retryDelayMs, onRetry } = full;
   const parts = {
     options: full,
     transport,
     mask: createSecretMask(),
-    retry: { retries, retryDelayMs, log, signal: closing.signal },
+    retry: { retries, retryDelayMs, log: onRetry, signal: closing.signal },
   };
   const operations: Operations = { parts, exchange: createExchange(parts), deadMirrors: new Set() };
   const downloads = createBlobDownloads(operations);

@@ -26,6 +26,8 @@ export interface RegistryOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Told what happens, for --verbose; never a secret. */
   readonly log?: (text: string) => void;
+  /** Told of every pause before another try, as nothing happens meanwhile; `log` unless given. */
+  readonly onRetry?: (text: string) => void;
   /** How long nothing may arrive before a transfer is given up and tried again; 60 s unless told. */
   readonly stallTimeoutMs?: number;
   /** The first pause before another try; 500 ms unless told. */
@@ -41,6 +43,7 @@ export function completeOptions(options: RegistryOptions): FullOptions {
     certificateDirectories: [],
     env: {},
     log: () => {},
+    onRetry: options.log ?? (() => {}),
     stallTimeoutMs: 60_000,
     retryDelayMs: 500,
     ...options,

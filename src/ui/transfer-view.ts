@@ -48,7 +48,7 @@ export function createTransferView(style: TransferStyle, options: { verbose?: bo
       const nowMs = performance.now();
       const before = transfers;
       transfers = addEvent(transfers, event, nowMs);
-      if (event.event === 'warning' || (event.event === 'note' && options.verbose === true)) {
+      if (style !== 'quiet' && (event.event === 'warning' || (event.event === 'note' && options.verbose === true))) {
         lines?.clear();
         print(event.text);
       }
