@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An import that ends in its middle, by kill -9 or by a signal that can be handled, and the next one.
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { bundler } from '../support/bundle.ts';
@@ -14,7 +14,6 @@ import { listProcesses, until, untilAllEnded } from '../support/snapshot.ts';
 import {
   expectOnlyCache,
   expectWholeBlobs,
-  type Importer,
   importBytes,
   listBelow,
   makeImporter,
@@ -67,7 +66,7 @@ describe('kill -9', () => {
       const moments = 50;
       let killed = 0;
       let resumed = 0;
-      let at = 0;
+      let tries = 0;
       // Each has a user, a cache and a proxy of its own; they wait most of the time, so that two cores bear three.
       const work = async (): Promise<void> => {
         const proxy = await startFaultProxy(registry.url);
@@ -77,18 +76,20 @@ describe('kill -9', () => {
         slowDown(proxy);
         const begin = performance.now();
         await importBytes(makeImporter(user), [`docker://${proxy.host}/team/app:1`]);
-        const spanMs = performance.now() - begin;
+        let spanMs = performance.now() - begin;
         try {
-          for (let n = at++; n < moments; n = at++) {
+          while (killed < moments && tries++ < 3 * moments) {
             const importer = makeImporter(user);
             proxy.reset();
             slowDown(proxy);
-            const delayMs = (spanMs * (n + Math.random())) / moments;
+            const delayMs = spanMs * Math.random();
             const running = startBundler(importer, importOf(proxy));
             await new Promise((resolve) => setTimeout(resolve, delayMs));
             running.child.kill('SIGKILL');
             const ran = await running.end();
             if (ran.signal === 'SIGKILL') killed++;
+            // The machine has less to do than when it was measured.
+            else spanMs = Math.min(spanMs, delayMs);
             // The packer ends by itself.
             await untilAllEnded(user);
             const told = `killed after ${delayMs} ms`;
@@ -99,11 +100,11 @@ describe('kill -9', () => {
             ).toEqual([]);
             const whole = cachedDigests(importer.cache);
             if (left.includes('out.sqsh')) {
-              expect((await importFrom(importer)).equals(good), told).toBe(true);
+              expect(readFileSync(path.join(importer.dir, 'out.sqsh')).equals(good), told).toBe(true);
             }
             const sent = sentBytes(proxy);
             proxy.reset();
-            expect((await importFrom(importer)).equals(good), told).toBe(true);
+            expect((await importBytes(importer, [`docker://${proxy.host}/team/app:1`])).equals(good), told).toBe(true);
             const again = sentBytes(proxy);
             for (const digest of whole) expect(proxy.sentBytes(digest), told).toBe(0);
             // What was on its way or in memory comes again.
@@ -113,17 +114,13 @@ describe('kill -9', () => {
             // A lease of a dead owner may stay beside a whole blob, where nobody asks for it any more: prune removes it.
             expect(listBelow(path.join(importer.cache, 'partial')), told).toEqual([]);
             rmSync(importer.dir, { recursive: true });
-
-            async function importFrom(one: Importer): Promise<Buffer> {
-              return await importBytes(one, [`docker://${proxy.host}/team/app:1`]);
-            }
           }
         } finally {
           await proxy.stop();
         }
       };
       await Promise.all([work(), work(), work()]);
-      expect(killed).toBeGreaterThan(moments / 2);
+      expect(killed).toBeGreaterThanOrEqual(moments);
       expect(resumed).toBeGreaterThan(moments / 5);
     },
     240_000,
@@ -188,10 +185,11 @@ describe('a signal', () => {
             () => proxy.sentBytes(image.layers[0]?.digest ?? '') === 1_500_000,
             () => 'the bytes before the stall',
           );
-          // Until they are in the file (a partial file is written every few milliseconds) they could be lost.
+          // Those that the process has not got yet would come again.
+          const partials = path.join(importer.cache, 'partial');
           await until(
-            () => listBelow(importer.cache).some((name) => name.startsWith('partial/')),
-            () => 'a partial file',
+            () => listBelow(partials).some((name) => statSync(path.join(partials, name)).size === 1_500_000),
+            () => 'a partial file with all that came',
           );
           running.child.kill(signal);
           expect(await running.end()).toMatchObject({ signal });

@@ -47,6 +47,8 @@ interface Given {
   readonly env?: Record<string, string>;
   readonly argv?: readonly string[];
   readonly input?: string;
+  /** Instead of docker://REGISTRY/IMAGE. */
+  readonly image?: string;
 }
 type Prepare = (place: Place, home: string, user: User) => Given;
 
@@ -58,6 +60,7 @@ function put(user: User, file: string, content: string, mode = 0o600): string {
   return file;
 }
 
+const nameAt = ({ host }: Place) => `docker://${host}/team/app:1`;
 const authOf = ({ user, secret }: Place) => Buffer.from(`${user}:${secret}`).toString('base64');
 const authFile = (place: Place) => JSON.stringify({ auths: { [place.host]: { auth: authOf(place) } } });
 const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -107,6 +110,11 @@ const sources: Record<string, Prepare> = {
     argv: ['--user', user, '--password-stdin'],
     input: `${secret}\n`,
   }),
+  'USER@ of the image with --password-stdin': ({ host, user, secret }) => ({
+    argv: ['--password-stdin'],
+    input: secret,
+    image: `docker://${user}@${host}#team/app:1`,
+  }),
 };
 
 /** Runs with a home that has nothing but what the case puts there; what was said shows no secret. */
@@ -117,8 +125,8 @@ async function importWith(
   more: readonly string[] = [],
 ): Promise<Ran> {
   const home = makeDir(importer.user, 'home');
-  const { argv = [], env = {}, input } = prepare(place, home, importer.user);
-  const all = ['import', '-f', '-o', 'out.sqsh', ...argv, ...more, `docker://${place.host}/team/app:1`];
+  const { argv = [], env = {}, input, image = nameAt(place) } = prepare(place, home, importer.user);
+  const all = ['import', '-f', '-o', 'out.sqsh', ...argv, ...more, image];
   const ran = await runBundler(importer, all, {
     env: { HOME: home, XDG_CACHE_HOME: cacheHome(importer), ...env },
     ...(input === undefined ? {} : { input }),
@@ -186,6 +194,7 @@ for (const kind of ['password', 'token'] as const) {
         /a login is needed.*anonymous/,
         /log in: give --user NAME, or add 127\.0\.0\.1:\d+ to \.credentials/,
       );
+      expectFailure(await runBundler(importer, ['digest', nameAt(places[kind])]), /a login is needed/);
       expect(readdirSync(importer.dir)).toEqual([]);
     });
   });
@@ -220,11 +229,11 @@ describe('a password', () => {
     for (const [name, prepare] of Object.entries(sources)) {
       for (const place of Object.values(places)) {
         const home = makeDir(user, 'home');
-        const { argv = [], env = {}, input } = prepare(place, home, user);
+        const { argv = [], env = {}, input, image = nameAt(place) } = prepare(place, home, user);
         const before = new Set([...listFiles(user, home)]);
         const log = path.join(makeDir(user, 'trace'), 'log');
         const trace = ['strace', '-f', '-qq', '-s', '4096', '-v', '-e', 'trace=execve', '-e', 'abbrev=none', '-o', log];
-        const command = [bundler, 'import', '-f', '-o', 'out.sqsh', ...argv, `docker://${place.host}/team/app:1`];
+        const command = [bundler, 'import', '-f', '-o', 'out.sqsh', ...argv, image];
         const all = { HOME: home, XDG_CACHE_HOME: cacheHome(importer), ENROOT_CACHE_PATH: importer.cache, ...env };
         const ran = await run([...trace, ...command], {
           user,
@@ -238,7 +247,9 @@ describe('a password', () => {
           .filter((line) => line.includes('execve('));
         expect(calls.length).toBeGreaterThan(2);
         // The environment of a process is its user's alone; its arguments are everybody's.
-        for (const call of calls) expectNoSecret(/execve\(".*?", (\[.*?\]), \[/.exec(call)?.[1] ?? call);
+        const lists = calls.map((call) => /execve\(".*?", (\[.*?\]), \[/.exec(call)?.[1] ?? call);
+        expect(lists.some((list) => list.includes(image))).toBe(true);
+        expectNoSecret(lists.join('\n'));
         const left = [...listFiles(user, home, dir, importer.cache)].filter((file) => !before.has(file));
         for (const file of left) {
           try {

@@ -238,7 +238,11 @@ describe('an import fails and says why, and the next one goes on from there', ()
       { kind: 'corrupt', atByte: 77 },
       /the bytes for sha256:.* are not those that were asked for/,
     ],
-    ['is longer than it should be', { kind: 'long', extraBytes: 5 }, /more (bytes|came)/],
+    [
+      'is longer than it should be',
+      { kind: 'long', extraBytes: 5 },
+      /it is longer than the \d+ bytes of its descriptor/,
+    ],
   ] as const) {
     needing(`when a blob ${what}, of which nothing is kept`, async () => {
       const importer = makeImporter();
@@ -254,6 +258,19 @@ describe('an import fails and says why, and the next one goes on from there', ()
       expect(proxy.sentBytes(low().digest)).toBe(low().size);
     });
   }
+
+  needing('when a transfer takes longer than it may', async () => {
+    const importer = makeImporter();
+    proxy.inject(({ digest }) => (digest === low().digest ? { kind: 'slow', bytesPerSecond: 500_000 } : null));
+    const ran = await runBundler(importer, ['import', '-o', 'out.sqsh', at()], {
+      env: { ENROOT_TRANSFER_TIMEOUT: '1', ENROOT_TRANSFER_RETRIES: '1' },
+    });
+    expectFailure(ran, new RegExp(`blob ${low().digest} .*: not done within 1 s`), /raise ENROOT_TRANSFER_TIMEOUT/);
+    await expectOnlyCache(importer, 'blobs and rests');
+    proxy.reset();
+    await expectGood(importer);
+    expect(proxy.sentBytes(low().digest)).toBeLessThan(low().size - 500_000);
+  });
 
   needing('when a manifest is not the one that its digest names', async () => {
     const importer = makeImporter();

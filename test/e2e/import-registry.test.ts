@@ -105,7 +105,9 @@ describe('an image by its tag', () => {
     execFileSync('skopeo', argv);
     const dump = async (name: string) => {
       await importBytes(importer, [at(name)]);
-      const dumped = execFileSync(compileNative('dump-image'), [path.join(importer.dir, 'out.sqsh')]);
+      const dumped = execFileSync(compileNative('dump-image'), [path.join(importer.dir, 'out.sqsh')], {
+        stdio: 'pipe',
+      });
       return dumped
         .toString('latin1')
         .split('\n')
