@@ -78,7 +78,9 @@ export function checkTarget(path: string, force: boolean): void {
     throw new Failure(`cannot write ${path}: ${describeSystemError(error)}`, { cause: error });
   }
   if (status.isDirectory())
-    throw new Failure(`cannot write ${path}: it is a directory`, { hint: `--output ${join(path, 'NAME.run')}` });
+    throw new Failure(`cannot write ${path}: it is a directory`, {
+      hint: `name a file in it: --output ${join(path, 'FILE')}`,
+    });
   if (!force) throw existsFailure(path);
   if (!status.isFile() && !status.isSymbolicLink()) throw new Failure(`cannot replace ${path}: not a regular file`);
 }

@@ -98,6 +98,10 @@ async function write(source: ExportSource, flags: ExportFlags, session: Session)
   const { format } = flags;
   const force = flags.force === true || session.settings.forceOverride;
   const output = flags.output ?? `${source.name}${endings[format] ?? ''}`;
+  if (flags.tag !== undefined && !(format in endings && format !== 'sqsh')) {
+    const why = format === 'sqsh' ? 'a squashfs image has no name' : 'it is part of the name that is pushed to';
+    throw new Failure(`cannot use --tag ${flags.tag}: ${why}`, { hint: 'leave it out' });
+  }
   if (format === 'sqsh') return await writeSquashfs(source, output, force, session);
   const { checkImageName, nameImage } = await import('../exporting/image-name.ts');
   if (flags.tag !== undefined) checkImageName(flags.tag, format);

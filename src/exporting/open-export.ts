@@ -44,9 +44,11 @@ export async function openExport(
     [environmentPath, null],
   ]);
   if (name === '') throw new Failure('cannot export: the name is empty');
-  if (!name.includes('/') && isDirectory(join(dataDirectory(), name))) {
+  const isFile = statSync(name, { throwIfNoEntry: false })?.isFile() === true;
+  const directory = findContainer(name, dataDirectory, isFile);
+  if (directory !== null) {
     const selection = { leavesOut: isOfContainerOnly, allRoot: process.geteuid?.() !== 0, captured };
-    const walked = { directory: join(dataDirectory(), name) };
+    const walked = { directory };
     return { kind: 'container', name, walked, selection, createdSeconds: null, close: () => {} };
   }
   if (isDirectory(name)) {
@@ -54,7 +56,7 @@ export async function openExport(
       hint: `name a container, a .sqsh or a .run; ENROOT_DATA_PATH is where containers are`,
     });
   }
-  if (statSync(name, { throwIfNoEntry: false })?.isFile() !== true) {
+  if (!isFile) {
     throw new Failure(
       `cannot export ${name}: there is no container of that name in ${dataDirectory()}, and no such file`,
       {
@@ -77,6 +79,18 @@ export async function openExport(
     createdSeconds: modifiedSeconds,
     close: () => opened.file.close(),
   };
+}
+
+/** The directory of a container of that name; null when there is none. Where there is no place for containers, a file needs none. */
+function findContainer(name: string, dataDirectory: () => string, isFile: boolean): string | null {
+  if (name.includes('/')) return null;
+  try {
+    const directory = join(dataDirectory(), name);
+    return isDirectory(directory) ? directory : null;
+  } catch (error) {
+    if (isFile && error instanceof Failure) return null;
+    throw error;
+  }
 }
 
 function isDirectory(path: string): boolean {

@@ -6,10 +6,14 @@ import { type AnonymousFile, createAnonymousFile } from '../importing/anonymous-
 import { formatProvenance } from '../reference/format.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
 import type { RegistryClient } from '../registry/client.ts';
+import { digestOf } from '../source/digest.ts';
 import { readRange } from '../source/open-file.ts';
 import { describeConfig, makeManifest } from './oci-documents.ts';
 import type { ExportedImage, ExportRequest } from './request.ts';
 import { type StoredLayer, storeLayer } from './store-layer.ts';
+
+/** Of no bytes: any digest would do. */
+const emptyDigest = digestOf(Buffer.alloc(0));
 
 export interface PushRequest extends ExportRequest {
   readonly client: RegistryClient;
@@ -26,6 +30,8 @@ export interface PushRequest extends ExportRequest {
  */
 export async function pushImage(request: PushRequest): Promise<ExportedImage & { sentBytes: number }> {
   const { client, target, signal } = request;
+  // Who may not push learns it before a layer is made for nothing.
+  await client.hasBlob(target, emptyDigest, signal);
   const layers: StoredLayer[] = [];
   let sentBytes = 0;
   for (const layer of request.layers) {

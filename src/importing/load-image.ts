@@ -17,6 +17,9 @@ export interface LoadRequest extends WriteRequest {
   readonly quiet: boolean;
 }
 
+/** Of a directory's 255, with room for what it is called until it is whole. */
+const maxNameBytes = 200;
+
 /** What is fast to write and to read again, and much smaller than the files. */
 const transient = {
   compressor: 'lz4',
@@ -32,10 +35,14 @@ const transient = {
 export async function loadImage(image: Image, request: LoadRequest): Promise<void> {
   const { target, force } = request;
   const parent = dirname(target);
+  const name = basename(target);
+  if (Buffer.byteLength(name) > maxNameBytes) {
+    throw new Failure(`cannot load ${name}: the name is too long for a container`, { hint: 'give a shorter --name' });
+  }
   await explain(`cannot make ${parent}`, () => mkdirSync(parent, { recursive: true, mode: 0o700 }));
   const exists = lstatSync(target, { throwIfNoEntry: false }) !== undefined;
   if (exists && !force) {
-    throw new Failure(`cannot load ${basename(target)}: the container ${target} exists`, {
+    throw new Failure(`cannot load ${name}: the container ${target} exists`, {
       hint: 'replace it with --force, or give another --name',
     });
   }
@@ -45,7 +52,7 @@ export async function loadImage(image: Image, request: LoadRequest): Promise<voi
     const { sizeBytes } = await explain(`cannot write to ${parent}`, () =>
       writeImage(image, file.descriptor, { ...request, packing }, `to ${parent}`),
     );
-    const partial = join(parent, `.${basename(target)}.partial-${process.pid}`);
+    const partial = join(parent, `.${name}.partial-${process.pid}`);
     await runRole(
       [
         ['role', 'extract'],

@@ -68,7 +68,7 @@ describe('a container exported as squashfs', () => {
     );
     expect(found).toEqual(expected);
     // Nothing of these is for others to read.
-    for (const name of ['secret', 'closed/shut/inside', 'home/me/file'])
+    for (const name of ['secret', 'closed/shut/inside', 'closed/listed/inside', 'home/me/file'])
       expect(found.some((line) => line.startsWith(`/${name} `))).toBe(true);
   });
 

@@ -42,6 +42,15 @@ async function pullTree(name: string): Promise<string[]> {
   return listUnpacked(`${copy}:x`);
 }
 
+/** A directory with a container `np` that has a file of 1 TB. */
+function makeLargeContainer(): string {
+  const data = makeDir(ordinaryUser(), 'data');
+  mkdirSync(path.join(data, 'np'));
+  execFileSync('truncate', ['-s', '1T', path.join(data, 'np/large')]);
+  execFileSync('chown', ['-R', `${ordinaryUser().uid}`, data]);
+  return data;
+}
+
 beforeAll(async () => {
   registry = await startRegistry({ auth: 'htpasswd' });
   proxy = await startFaultProxy(registry.url);
@@ -124,8 +133,10 @@ describe('an image pushed to a registry', () => {
 });
 
 describe('a push that cannot be', () => {
-  needing('without a password tells where to give one', async () => {
-    const ran = await push(`${registry.host}/team/x:1`, ['np.sqsh'], {});
+  needing('without a password tells where to give one, before there is work for nothing', async () => {
+    // Nobody waits for its layer.
+    const data = makeLargeContainer();
+    const ran = await push(`${registry.host}/team/x:1`, ['np'], { ENROOT_DATA_PATH: data });
     expect(ran.status).toBe(125);
     expect(ran.stderr).toMatch(/^bundler: .*\n {2}try: .*/);
     expect(ran.stderr).toMatch(/--user|BUNDLER_REGISTRY_USER/);
@@ -199,10 +210,7 @@ describe('a push that cannot be', () => {
   });
 
   needing('interrupted leaves no file and no tag', async () => {
-    const data = makeDir(ordinaryUser(), 'data');
-    mkdirSync(path.join(data, 'np'));
-    execFileSync('truncate', ['-s', '1T', path.join(data, 'np/large')]);
-    execFileSync('chown', ['-R', `${ordinaryUser().uid}`, data]);
+    const data = makeLargeContainer();
     const running = start([bundler, 'export', '-q', '--format', `docker://${registry.host}/team/z:1`, 'np'], {
       cwd: home,
       env: { ...login, ENROOT_TEMP_PATH: temporary, ENROOT_DATA_PATH: data },

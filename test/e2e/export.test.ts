@@ -162,6 +162,18 @@ describe('digests', () => {
   });
 });
 
+describe('a file', () => {
+  needing('is exported where there is no home directory, and so no place for containers', async () => {
+    const cwd = makeCwd();
+    copyFileSync(image, path.join(cwd, 'np.sqsh'));
+    chmodSync(path.join(cwd, 'np.sqsh'), 0o644);
+    const ran = await run([bundler, 'export', '-q', '--format', 'oci', 'np.sqsh'], { cwd, env: { HOME: '' } });
+    expect(ran.status, ran.stderr).toBe(0);
+    const other = await run([bundler, 'export', 'np'], { cwd, env: { HOME: '' } });
+    expect(other.stderr).toMatch(/ENROOT_DATA_PATH is not set.*\n {2}try: set HOME or ENROOT_DATA_PATH\n$/);
+  });
+});
+
 describe('a bundle exported as squashfs', () => {
   needing('is its payload byte for byte', async () => {
     const cwd = makeCwd();
@@ -202,6 +214,11 @@ describe('an export that cannot be', () => {
     'to a registry and to a file': [['--format', 'docker://x.invalid/x', '-o', 'x', 'np.sqsh'], /--output.*registry/],
     'to a digest': [['--format', `docker://x.invalid/x@sha256:${'0'.repeat(64)}`, 'np.sqsh'], /try: give a tag/],
     'to no name': [['--format', 'docker://', 'np.sqsh'], /^bundler: .*\n/],
+    'with a tag for a squashfs image': [
+      ['--tag', 'x', 'np.sqsh'],
+      /cannot use --tag x: .*no name\n {2}try: leave it out/,
+    ],
+    'with a tag twice': [['--tag', 'x', '--format', 'docker://x.invalid/x', 'np.sqsh'], /cannot use --tag x: .*pushed/],
     'over a file': [['--format', 'oci-archive', '-o', 'text', 'np.sqsh'], /text: it exists\n {2}try: .*--force/],
     'over a file as a layout': [
       ['--format', 'oci', '-o', 'text', 'np.sqsh'],

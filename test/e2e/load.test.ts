@@ -17,6 +17,7 @@ import { until } from '../support/snapshot.ts';
 const needing = testNeeding('root', 'bundler');
 const { uid } = ordinaryUser();
 
+const sample = '{sample}';
 let layout = '';
 /** Lines of the image that import makes. */
 let image: string[] = [];
@@ -229,12 +230,19 @@ describe('a load that fails leaves nothing behind', () => {
     'an image that is not there': [['oci:/nonexistent/x'], /nonexistent/],
     'a name with a slash': [['-n', 'a/b', 'oci:x'], /a name has no slash/],
     'a name with a dot in front': [['-n', '.x', 'oci:x'], /no dot in front/],
+    'a name that is too long': [
+      ['-n', 'x'.repeat(201), `oci:${sample}`],
+      /too long for a container\n {2}try: .*--name/,
+    ],
     'no image': [['x.sqsh'], /x\.sqsh.*\n {2}try: /],
   };
   for (const [what, [argv, message]] of Object.entries(refusals)) {
     needing(`because of ${what}`, async () => {
       const data = makeData();
-      const ran = await load(data, argv);
+      const ran = await load(
+        data,
+        argv.map((word) => word.replace(sample, layout)),
+      );
       expect(ran.status).toBe(125);
       expect(ran.stderr).toMatch(message);
       expect(readdirSync(data)).toEqual([]);

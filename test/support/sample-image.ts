@@ -36,6 +36,8 @@ const lower: readonly RawEntry[] = [
   { name: 'closed/', mode: 0o711 },
   { name: 'closed/shut/', mode: 0o100 },
   file('closed/shut/inside', 'inside'),
+  { name: 'closed/listed/', mode: 0o400 },
+  file('closed/listed/inside', 'inside'),
   file('one', 'shared'),
   { name: 'two', type: '1', link: 'one' },
   { name: 'home/me/three', type: '1', link: 'one' },
