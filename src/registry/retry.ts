@@ -36,7 +36,7 @@ export async function retry<T>(options: RetryOptions, attempt: (progress: () => 
       const delayMs = asked === null ? backOff(options.retryDelayMs, failures) : Math.min(asked, maxAskedDelayMs);
       const said =
         asked === null ? '' : `, as the server asks${asked > maxAskedDelayMs ? ` (for ${seconds(asked)})` : ''}`;
-      log(`${error.message}; try ${failures} of ${retries} more in ${seconds(delayMs)}${said}`);
+      log(`${error.message}; trying again in ${seconds(delayMs)}${said} (${failures} of ${retries})`);
       await pause(delayMs, signal);
       signal.throwIfAborted();
     }

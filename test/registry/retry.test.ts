@@ -64,8 +64,8 @@ describe('another try', () => {
   test('comes when the server asks for it, and after five minutes if it asks for more, which is told', async () => {
     const { pausesMs, log } = await run(2, (count) => fail(failure(count === 1 ? 90_000 : 7_200_000)));
     expect(pausesMs).toEqual([90_000, 300_000]);
-    expect(log[0]).toMatch(/; try 1 of 2 more in 90 s, as the server asks$/);
-    expect(log[1]).toMatch(/; try 2 of 2 more in 300 s, as the server asks \(for 7200 s\)$/);
+    expect(log[0]).toMatch(/; trying again in 90 s, as the server asks \(1 of 2\)$/);
+    expect(log[1]).toMatch(/; trying again in 300 s, as the server asks \(for 7200 s\) \(2 of 2\)$/);
   });
 
   test('does not come for what no try can cure', async () => {
