@@ -24,10 +24,11 @@ export function clampTime(seconds: number): number {
 
 /** The role does not know what it writes to. */
 function nameTarget(error: unknown, name: string): unknown {
-  const [, why = ''] = (error instanceof Failure && /^write the image: (.*)$/s.exec(error.message)) || [];
-  if (why === '') return error;
-  const { hint } = error as Failure;
-  return new Failure(`cannot write ${name}: ${why.charAt(0).toLowerCase()}${why.slice(1)}`, { hint, cause: error });
+  const pattern = /^(?:write the image: (.)|(?=the launcher (?:was )?ended ))/;
+  if (!(error instanceof Failure) || !pattern.test(error.message)) return error;
+  const reason = error.message.replace(pattern, (_, first: string = '') => first.toLowerCase());
+  const hint = error.hint || (/no space|quota/i.test(reason) ? 'make room there, or name another place' : '');
+  return new Failure(`cannot write ${name}: ${reason}`, { hint, cause: error });
 }
 
 /** Sends what it is told to the role as records (docs/plan.md, role pack). */
