@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   fchmodSync,
@@ -6,11 +7,13 @@ import {
   linkSync,
   lstatSync,
   openSync,
+  readdirSync,
   renameSync,
   type Stats,
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { type Host, identifyHost, isGone, nameWriter, parseWriter } from '../cache/host.ts';
 import { onInterrupt } from '../cleanup.ts';
 import { describeSystemError, explain, Failure } from '../failure.ts';
 
@@ -24,16 +27,16 @@ export interface Output {
 }
 
 /**
- * Begins a file that appears under its name only when it is whole: `.NAME.partial-PID-RANDOM` in the same directory, mode 0600,
- * removed again when something fails or a signal ends the process. Its final mode is 0755 unless given. Refuses an existing path unless
+ * Begins a file that appears under its name only when it is whole: `.NAME.partial-WRITER` in the same directory, mode 0600,
+ * removed again when something fails or a signal ends the process. What processes that were killed left of the same file is removed too. Its final mode is 0755 unless given. Refuses an existing path unless
  * force, and what is not a regular file always. Throws Failure.
  */
 export async function createOutput(path: string, options: { force: boolean; mode?: number }): Promise<Output> {
   checkTarget(path, options.force);
-  const temporary = join(
-    dirname(path),
-    `.${basename(path)}.partial-${process.pid}-${Math.random().toString(36).slice(2, 10)}`,
-  );
+  const host = identifyHost();
+  const prefix = `.${shortenName(basename(path))}.partial-`;
+  removeAbandoned(dirname(path), prefix, host);
+  const temporary = join(dirname(path), `${prefix}${nameWriter(host)}`);
   const forget = onInterrupt(() => removeQuietly(temporary));
   let descriptor: number | undefined;
   try {
@@ -66,6 +69,25 @@ export async function createOutput(path: string, options: { force: boolean; mode
       forget();
     },
   };
+}
+
+/** A name that leaves room for what goes around it: a file's name has at most 255 bytes. */
+function shortenName(name: string): string {
+  return Buffer.byteLength(name) <= 150 ? name : createHash('sha256').update(name).digest('hex').slice(0, 32);
+}
+
+/** Removes partial files whose writer is certainly gone: nobody else would. */
+function removeAbandoned(directory: string, prefix: string, host: Host): void {
+  let names: string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const writer = name.startsWith(prefix) ? parseWriter(name.slice(prefix.length)) : undefined;
+    if (writer !== undefined && isGone(writer, host)) removeQuietly(join(directory, name));
+  }
 }
 
 /** Throws Failure where createOutput would, but for the directory: for what takes its time before there is something to write. */

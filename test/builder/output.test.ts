@@ -31,13 +31,44 @@ describe('an output file', () => {
     writeSync(output.descriptor, 'data');
     const [temporary, ...others] = readdirSync(dir);
     expect(others).toEqual([]);
-    expect(temporary).toMatch(/^\.x\.run\.partial-\d+-[0-9a-z]+$/);
+    expect(temporary).toMatch(/^\.x\.run\.partial-[0-9a-f]{16}-\d+-\d+-[0-9a-f]{16}$/);
     expect(statSync(join(dir, temporary ?? '')).mode & 0o777).toBe(0o600);
     await output.commit();
     output.discard();
     expect(readdirSync(dir)).toEqual(['x.run']);
     expect(statSync(path).mode & 0o777).toBe(0o755 & ~process.umask());
     expect(readFileSync(path, 'utf8')).toBe('data');
+  });
+
+  test('takes what a killed process left of the same file away, and nothing else', async () => {
+    const child = spawn(process.execPath, [
+      '--input-type=module-typescript',
+      '-e',
+      `import { createOutput } from ${JSON.stringify(join(import.meta.dirname, '../../src/bundle/output.ts'))};
+       for (const name of ['x.run', 'y.run']) await createOutput(${JSON.stringify(dir)} + '/' + name, { force: false });
+       process.kill(process.pid, 'SIGKILL');`,
+    ]);
+    await once(child, 'close');
+    writeFileSync(join(dir, '.x.run.partial-of-somebody'), '');
+    expect(readdirSync(dir).length).toBe(3);
+    // That of a living process.
+    const other = await createOutput(join(dir, 'x.run'), { force: false });
+    expect(readdirSync(dir).filter((name) => name.startsWith('.x.run.partial')).length).toBe(2);
+    const output = await createOutput(join(dir, 'x.run'), { force: false });
+    expect(readdirSync(dir).filter((name) => name.startsWith('.x.run.partial')).length).toBe(3);
+    other.discard();
+    await output.commit();
+    expect(
+      readdirSync(dir)
+        .map((name) => name.slice(0, 14))
+        .sort(),
+    ).toEqual(['.x.run.partial', '.y.run.partial', 'x.run']);
+  });
+
+  test('has a temporary name that every file system takes, however long its own is', async () => {
+    const path = join(dir, `${'n'.repeat(240)}.run`);
+    await (await createOutput(path, { force: false })).commit();
+    expect(existsSync(path)).toBe(true);
   });
 
   test('leaves nothing when it is discarded', async () => {
