@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { bundler } from '../support/bundle.ts';
+import { bundler, findSection } from '../support/bundle.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
 import { registryPassword, registryUser, startRegistry, type TestRegistry } from '../support/registry.ts';
@@ -197,15 +197,16 @@ describe('a push that cannot be', () => {
   });
 
   needing('because of a damaged bundle sends nothing', async () => {
-    copyFileSync(path.join(home, 'np.run'), path.join(home, 'damaged.run'));
-    execFileSync(
-      'dd',
-      ['if=/dev/zero', `of=${path.join(home, 'damaged.run')}`, 'conv=notrunc', 'bs=1M', 'seek=27', 'count=1'],
-      { stdio: 'pipe' },
-    );
+    const damaged = path.join(home, 'damaged.run');
+    const bytes = readFileSync(path.join(home, 'np.run'));
+    const { offset, size } = findSection(path.join(home, 'np.run'), 'payload');
+    bytes.fill(0, offset + (size >> 1), offset + (size >> 1) + 1000);
+    writeFileSync(damaged, bytes);
+    chmodSync(damaged, 0o755);
     proxy.reset();
     const ran = await push(`${proxy.host}/team/damaged:1`, ['damaged.run']);
-    expect(ran.status, ran.stderr).toBe(125);
+    expect(ran.status).toBe(125);
+    expect(ran.stderr).toContain('its payload is damaged');
     expect(proxy.requests).toEqual([]);
   });
 
