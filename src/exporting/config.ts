@@ -21,7 +21,9 @@ export function makeImageConfig(
   diffIds: readonly string[],
   createdSeconds: number,
 ): Buffer {
-  const created = formatTime(createdSeconds);
+  // The original's own words tell of fractions, which a squashfs image does not keep.
+  const isOriginals = original !== null && Math.floor(Date.parse(original.created) / 1000) === createdSeconds;
+  const created = isOriginals ? original.created : formatTime(createdSeconds);
   const {
     rootfs: _rootfs,
     history: _history,

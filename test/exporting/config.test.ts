@@ -43,6 +43,11 @@ describe('the configuration of an exported image', () => {
     });
   });
 
+  test("has the original's time to the fraction where it is that", () => {
+    const created = '2023-11-14T23:13:20.123456789+01:00';
+    expect(make({ created, architecture: 'arm64', config: {}, rootfs: {} }).created).toBe(created);
+  });
+
   test('has no empty fields', () => {
     const made = make({
       architecture: '',

@@ -43,7 +43,7 @@ export function writeLayout(
     put(`application/vnd.oci.image.layer.v1.tar${encoding === 'none' ? '' : `+${encoding}`}`, blob),
   );
   const imageConfig = json('application/vnd.oci.image.config.v1+json', {
-    created: '2001-09-09T01:46:40Z',
+    created: '2001-09-09T01:46:40.123456789Z',
     architecture: 'amd64',
     os: 'linux',
     config,
