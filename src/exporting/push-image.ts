@@ -66,7 +66,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
   const manifestDigest = await client.putManifest(target, manifest.bytes, manifest.descriptor.mediaType, signal);
   const sizeBytes = layers.reduce((sum, layer) => sum + layer.sizeBytes, config.sizeBytes);
   return {
-    output: formatProvenance({ kind: 'docker', reference: target }),
+    output: formatProvenance(target),
     sizeBytes,
     manifestDigest,
     config,

@@ -30,11 +30,10 @@ export async function openImage(text: string, request: OpenRequest): Promise<Ima
     const { openRegistryImage } = await import('../source/registry.ts');
     return openRegistryImage(uri.reference, await openRegistrySource(uri.reference, request));
   }
-  if (uri.kind === 'dir') return (await import('../source/directory.ts')).openDirectoryImage(uri.path);
   const { openLocalImage } = await import('../source/open.ts');
   const { platform, env, settings, onEvent } = request;
   return openLocalImage(
-    text,
+    uri,
     {
       platform,
       env,

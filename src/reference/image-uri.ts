@@ -9,8 +9,8 @@ export type ImageUri =
   | { readonly kind: 'docker'; readonly reference: RegistryReference }
   /** An image of a daemon, under the name that the daemon knows. */
   | { readonly kind: 'dockerd' | 'podman'; readonly image: string }
-  /** `reference` names an image among several: a name and tag, or `@` and its place in the archive; '' when none is given. */
-  | { readonly kind: 'oci' | 'oci-archive' | 'docker-archive'; readonly path: string; readonly reference: string }
+  /** `location` is `PATH[:REF]`. Where the path ends, what exists tells: whoever opens it looks. */
+  | { readonly kind: 'oci' | 'oci-archive' | 'docker-archive'; readonly location: string }
   | { readonly kind: 'tar' | 'dir'; readonly path: string }
   | { readonly kind: 'stdin' };
 
@@ -35,8 +35,8 @@ export function isImageUri(text: string): boolean {
 }
 
 /**
- * Reads where an image is. Local forms are skopeo's: `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]`, where the path ends at the
- * first colon (one that has a colon is given through a symbolic link); `tar:FILE` and `dir:PATH` (a root file system) take all that follows. Throws Failure.
+ * Reads where an image is, without a look at any file. Local forms are skopeo's: `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]`;
+ * `tar:FILE` and `dir:PATH` (a root filesystem) take all that follows as the path. Throws Failure.
  */
 export function parseImageUri(text: string): ImageUri {
   const refuse = (why: string, hint: string) => new Failure(`cannot read ${showReference(text)}: ${why}`, { hint });
@@ -50,17 +50,12 @@ export function parseImageUri(text: string): ImageUri {
       break;
     case 'dockerd':
     case 'podman':
-      if (rest.startsWith('//')) return { kind: scheme, image: checkDaemonImage(rest.slice(2), refuse) };
+      if (rest.startsWith('//')) return { kind: scheme, image: checkDaemonImage(rest.slice(2), scheme, refuse) };
       break;
     case 'oci':
     case 'oci-archive':
-    case 'docker-archive': {
-      const colon = rest.indexOf(':');
-      const path = checkPath(colon < 0 ? rest : rest.slice(0, colon), scheme, refuse);
-      const reference = colon < 0 ? '' : rest.slice(colon + 1);
-      if (colon >= 0 && reference === '') throw refuse('nothing follows the last colon', `${scheme}:${path}`);
-      return { kind: scheme, path, reference };
-    }
+    case 'docker-archive':
+      return { kind: scheme, location: checkPath(rest, scheme, refuse) };
     case 'tar':
     case 'dir':
       return { kind: scheme, path: checkPath(rest, scheme, refuse) };
@@ -94,11 +89,12 @@ function checkPath(path: string, scheme: string, refuse: Refuse): string {
   return path;
 }
 
-/** enroot's check, and `@` for digests. */
-function checkDaemonImage(image: string, refuse: Refuse): string {
-  if (image === '') throw refuse('it names no image', 'dockerd://IMAGE[:TAG]');
+/** enroot's check, and `@` for digests. The name becomes a path, and an argument of a program where the daemon is reached by ssh. */
+function checkDaemonImage(image: string, scheme: string, refuse: Refuse): string {
+  const hint = `${scheme}://IMAGE[:TAG]`;
+  if (image === '') throw refuse('it names no image', hint);
   if (!/^[A-Za-z0-9][A-Za-z0-9/._:@+-]*$/.test(image)) {
-    throw refuse('an image has letters, digits and / . _ : @ + -', 'dockerd://IMAGE[:TAG]');
+    throw refuse('an image has letters, digits and / . _ : @ + -', hint);
   }
   return image;
 }

@@ -19,11 +19,9 @@ type DirectAddress = Exclude<DaemonAddress, { kind: 'ssh' }>;
 
 /**
  * The image that a Docker or podman daemon has under a name; one that it has not is pulled by it. The image is kept in a temporary file without a
- * name meanwhile. Throws Failure. Source: Docker Engine API, ImageGet and ImageCreate; podman's is compatible.
+ * name meanwhile. Throws Failure. image: as parseImageUri lets it pass. Source: Docker Engine API, ImageGet and ImageCreate; podman's is compatible.
  */
 export async function openDaemonImage(kind: DaemonKind, image: string, options: SourceOptions): Promise<Image> {
-  // It becomes a path, and an argument of a program where the daemon is reached by ssh.
-  if (!/^[A-Za-z0-9][\w./:@+-]*$/.test(image)) throw new Failure(`"${image}" is no name of an image`);
   const source = kind === 'docker' ? `dockerd://${image}` : `podman://${image}`;
   const address = findDaemon(kind, options.env);
   options.log?.(

@@ -2,39 +2,53 @@
 import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
+import type { ImageUri } from '../reference/image-uri.ts';
 import type { Image } from './image.ts';
 import type { SourceOptions } from './options.ts';
 
-const schemes = ['oci:', 'oci-archive:', 'docker-archive:', 'tar:', 'dockerd://', 'podman://'] as const;
+/** What is on this machine or with one of its daemons: everything but registries. */
+export type LocalImageUri = Exclude<ImageUri, { kind: 'docker' }>;
 
-/** True for what `openLocalImage` opens: every source but registries and directories. */
-export function isLocalSource(text: string): boolean {
-  return text === '-' || schemes.some((scheme) => text.startsWith(scheme));
+/** Opens an image that is on this machine or with one of its daemons; stdin is read for `-` only. Throws Failure. */
+export async function openLocalImage(uri: LocalImageUri, options: SourceOptions, stdin: Readable): Promise<Image> {
+  switch (uri.kind) {
+    case 'stdin':
+      return (await import('./tar.ts')).openTar('', '-', options, stdin);
+    case 'tar':
+      return (await import('./tar.ts')).openTar(uri.path, `tar:${uri.path}`, options);
+    case 'dir':
+      return (await import('./directory.ts')).openDirectoryImage(uri.path);
+    case 'dockerd':
+      return (await import('./daemon.ts')).openDaemonImage('docker', uri.image, options);
+    case 'podman':
+      return (await import('./daemon.ts')).openDaemonImage('podman', uri.image, options);
+    case 'oci':
+    case 'oci-archive':
+    case 'docker-archive':
+      return openWithReference(uri.kind, uri.location, options);
+  }
 }
 
-/**
- * Opens an image that is on this machine or with one of its daemons. Throws Failure.
- * @param text `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]`, `tar:FILE`, `dockerd://IMAGE`, `podman://IMAGE` or `-`
- */
-export async function openLocalImage(text: string, options: SourceOptions, stdin: Readable): Promise<Image> {
-  if (text === '-') return (await import('./tar.ts')).openTar('', '-', options, stdin);
-  const scheme = schemes.find((start) => text.startsWith(start));
-  if (scheme === undefined) throw new Failure(`cannot open ${text}: it names no source`);
-  const rest = text.slice(scheme.length);
-  if (rest === '') throw new Failure(`cannot open ${text}: there is nothing after ${scheme}`);
-  if (scheme === 'tar:') return (await import('./tar.ts')).openTar(rest, text, options);
-  if (scheme === 'dockerd://') return (await import('./daemon.ts')).openDaemonImage('docker', rest, options);
-  if (scheme === 'podman://') return (await import('./daemon.ts')).openDaemonImage('podman', rest, options);
-  const { path, reference } = splitReference(rest, existsSync);
-  const source = `${scheme}${path}`;
+async function openWithReference(
+  kind: 'oci' | 'oci-archive' | 'docker-archive',
+  location: string,
+  options: SourceOptions,
+): Promise<Image> {
+  const { path, reference } = splitReference(location, existsSync);
+  const source = `${kind}:${path}`;
+  if (path === '')
+    throw new Failure(`cannot read ${kind}:${location}: it names no file`, { hint: `${kind}:PATH[:REF]` });
+  if (reference === '' && path !== location) {
+    throw new Failure(`cannot read ${kind}:${location}: nothing follows the last colon`, { hint: source });
+  }
   const { openArchiveTree, openDirectoryTree } = await import('./file-tree.ts');
-  if (scheme === 'oci:') {
+  if (kind === 'oci') {
     const { openLayout } = await import('./oci-layout.ts');
     return openLayout(await openDirectoryTree(path, path), source, reference, options);
   }
   const { openArchiveFile } = await import('./tar.ts');
   const tree = await openArchiveTree(await openArchiveFile(path, options), path);
-  if (scheme === 'oci-archive:') return (await import('./oci-layout.ts')).openLayout(tree, source, reference, options);
+  if (kind === 'oci-archive') return (await import('./oci-layout.ts')).openLayout(tree, source, reference, options);
   return (await import('./docker-archive.ts')).openDockerArchive(tree, source, reference, options);
 }
 

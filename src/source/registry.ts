@@ -81,7 +81,6 @@ async function openWith(reference: RegistryReference, source: RegistrySource): P
     client.downloadBlob(reference, blob, partial, signal);
   const config = await readConfig(manifest.config, cache, download(manifest.config), what);
   refuseOtherPlatform(config, source.platform, what);
-  const uri = { kind: 'docker', reference } as const;
   const begun = manifest.layers.map(() => Promise.withResolvers<void>());
   let fetches = false;
   const layers = manifest.layers.map(
@@ -96,8 +95,8 @@ async function openWith(reference: RegistryReference, source: RegistrySource): P
     }),
   );
   return {
-    reference: formatProvenance(uri),
-    name: defaultName(uri),
+    reference: formatProvenance(reference),
+    name: defaultName(reference),
     manifestDigest: digest,
     config,
     layers,

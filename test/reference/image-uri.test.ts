@@ -136,12 +136,10 @@ describe('other places', () => {
     ['dockerd://ubuntu:24.04', { kind: 'dockerd', image: 'ubuntu:24.04' }],
     ['podman://localhost/a/b', { kind: 'podman', image: 'localhost/a/b' }],
     [`podman://b@${digest}`, { kind: 'podman', image: `b@${digest}` }],
-    ['oci:dir', { kind: 'oci', path: 'dir', reference: '' }],
-    ['oci:a/dir:v1', { kind: 'oci', path: 'a/dir', reference: 'v1' }],
-    ['oci-archive:/x/np.tar:v1', { kind: 'oci-archive', path: '/x/np.tar', reference: 'v1' }],
-    ['docker-archive:f.tar:a/b:1', { kind: 'docker-archive', path: 'f.tar', reference: 'a/b:1' }],
-    ['docker-archive:f.tar:@0', { kind: 'docker-archive', path: 'f.tar', reference: '@0' }],
-    ['docker-archive:///x/f.tar', { kind: 'docker-archive', path: '///x/f.tar', reference: '' }],
+    ['oci:dir', { kind: 'oci', location: 'dir' }],
+    ['oci-archive:/x/np.tar:v1', { kind: 'oci-archive', location: '/x/np.tar:v1' }],
+    ['docker-archive:f.tar:a/b:1', { kind: 'docker-archive', location: 'f.tar:a/b:1' }],
+    ['docker-archive:///x/f.tar', { kind: 'docker-archive', location: '///x/f.tar' }],
     ['tar:a:b.tar', { kind: 'tar', path: 'a:b.tar' }],
     ['dir:/', { kind: 'dir', path: '/' }],
   ])('%s is read', (text, uri) => {
@@ -163,11 +161,10 @@ describe('other places', () => {
     ['constructor:x', 'nothing of where', 'docker://'],
     ['oci:', 'it names no file', 'oci:PATH'],
     ['oci://dir', 'not followed by //', 'oci:dir'],
-    ['oci:dir:', 'nothing follows', 'oci:dir'],
     ['tar:', 'it names no file', 'tar:PATH'],
     ['dockerd://', 'it names no image', 'dockerd://IMAGE'],
     ['dockerd://-v', 'an image has letters', ''],
-    ['dockerd://a b', 'an image has letters', ''],
+    ['podman://a b', 'an image has letters', 'podman://IMAGE'],
     ['oci:a\0b', 'NUL', ''],
   ])('%j is refused: %s', (text, says, hints) => {
     const { message, hint } = refusal(text);
@@ -188,22 +185,10 @@ describe('names', () => {
     ['docker://nvcr.io/library/x:1', 'docker://nvcr.io#library/x:1', 'library+x+1'],
     [`docker://ubuntu@${digest}`, `docker://${hub}#library/ubuntu@${digest}`, `ubuntu+sha256+${hex}`],
     [`docker://a/b:1@${digest}`, `docker://${hub}#a/b:1@${digest}`, `a+b+sha256+${hex}`],
-    ['dockerd://a/b:1', 'dockerd://a/b:1', 'a+b+1'],
-    ['podman://localhost:5000/b', 'podman://localhost:5000/b', 'localhost+5000+b'],
-    ['oci:/x/np/:v1', 'oci:/x/np/:v1', 'np+v1'],
-    ['oci-archive:x/np.tar', 'oci-archive:x/np.tar', 'np'],
-    ['docker-archive:np.tar.gz:a/b:1', 'docker-archive:np.tar.gz:a/b:1', 'np+a+b+1'],
-    ['docker-archive:np.tgz:@2', 'docker-archive:np.tgz:@2', 'np+2'],
-    ['tar:rootfs.tar.zst', 'tar:rootfs.tar.zst', 'rootfs'],
-    ['dir:/srv/root.fs', 'dir:/srv/root.fs', 'root.fs'],
-    ['dir:..', 'dir:..', 'image'],
-    ['dir:/', 'dir:/', 'image'],
-    ['tar:a\nb', 'tar:a?b', 'a_b'],
-    ['-', '-', 'image'],
   ])('%j comes from %s and is called %s', (text, provenance, name) => {
-    const uri = parseImageUri(text);
-    expect(formatProvenance(uri)).toBe(provenance);
-    expect(defaultName(uri)).toBe(name);
+    const reference = parseReference(text);
+    expect(formatProvenance(reference)).toBe(provenance);
+    expect(defaultName(reference)).toBe(name);
   });
 
   test('are short for people', () => {
@@ -243,8 +228,7 @@ describe('whatever is given', () => {
   test('a provenance is read back as it was', () => {
     fc.assert(
       fc.property(anyReference, (reference) => {
-        const uri: ImageUri = { kind: 'docker', reference };
-        expect(parseImageUri(formatProvenance(uri))).toEqual(uri);
+        expect(parseReference(formatProvenance(reference))).toEqual(reference);
       }),
     );
   });
@@ -264,13 +248,10 @@ describe('whatever is given', () => {
           expect(error).toBeInstanceOf(Failure);
           return;
         }
-        expect(defaultName(uri)).toMatch(/^[^/\x00-\x1f\x7f]+$/);
         expect(isImageUri(given)).toBe(true);
         if (uri.kind !== 'docker') return;
-        expect(parseImageUri(formatProvenance(uri))).toEqual({
-          kind: 'docker',
-          reference: { ...uri.reference, user: '' },
-        });
+        expect(defaultName(uri.reference)).toMatch(/^[^/:\x00-\x20\x7f-\x9f\u2028\u2029]+$/);
+        expect(parseReference(formatProvenance(uri.reference))).toEqual({ ...uri.reference, user: '' });
       }),
       { numRuns: 3000 },
     );

@@ -222,6 +222,11 @@ describe('a layout made by hand', () => {
     await expect(openImage(`oci:${dir}/none:x`, options())).rejects.toThrow(`cannot read ${dir}/none: no such file`);
     const { path, putIndex } = make();
     putIndex([]);
+    await expect(openImage(`oci:${path}:`, options())).rejects.toMatchObject({
+      message: expect.stringContaining('nothing follows the last colon'),
+      hint: `oci:${path}`,
+    });
+    await expect(openImage('oci::x', options())).rejects.toThrow('it names no file');
     await expect(openImage(`oci:${path}`, options())).rejects.toThrow('has no image');
     writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion": "2.0.0"}');
     await expect(openImage(`oci:${path}`, options())).rejects.toThrow('its layout version is "2.0.0"');

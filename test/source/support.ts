@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
+import { parseImageUri } from '../../src/reference/image-uri.ts';
 import type { Image } from '../../src/source/image.ts';
 import { openLocalImage } from '../../src/source/open.ts';
 import type { SourceOptions } from '../../src/source/options.ts';
@@ -22,8 +23,10 @@ export function optionsIn(directory: string, more: Partial<SourceOptions> = {}):
 export const arm64 = { platform: parsePlatform('arm64') };
 
 /** Opens an image that must not come from standard input. */
-export function openImage(text: string, options: SourceOptions, stdin?: Readable): Promise<Image> {
-  return openLocalImage(text, options, stdin ?? (null as unknown as Readable));
+export async function openImage(text: string, options: SourceOptions, stdin?: Readable): Promise<Image> {
+  const uri = parseImageUri(text);
+  if (uri.kind === 'docker') throw new Error(`${text} is of a registry`);
+  return openLocalImage(uri, options, stdin ?? (null as unknown as Readable));
 }
 
 export async function read(stream: Readable): Promise<Buffer> {
