@@ -27,7 +27,7 @@ export interface Session {
 
 const maxPasswordBytes = 64 << 10;
 
-export const sourceHelp = `
+const sourceHelp = `
 An image is one of
   docker://[USER@][REGISTRY#]IMAGE[:TAG][@DIGEST]   of a registry, also docker://REGISTRY/IMAGE[:TAG]
   dockerd://IMAGE[:TAG]  podman://IMAGE[:TAG]       of a daemon, through its socket (DOCKER_HOST, CONTAINER_HOST)

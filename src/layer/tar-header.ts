@@ -66,7 +66,7 @@ function matchesChecksum(block: Buffer, at: number, checksum: number): boolean {
 }
 
 /** Bytes up to the first NUL. */
-export function readText(block: Buffer, at: number, sizeBytes: number): Bytes {
+function readText(block: Buffer, at: number, sizeBytes: number): Bytes {
   const end = block.indexOf(0, at);
   return block.toString('latin1', at, end < 0 || end > at + sizeBytes ? at + sizeBytes : end);
 }

@@ -42,7 +42,7 @@ export function findDaemon(kind: DaemonKind, env: Environment): DaemonAddress {
 }
 
 /** Rootless ones first: whoever has started one wants it. */
-export function usualSockets(kind: DaemonKind, env: Environment): string[] {
+function usualSockets(kind: DaemonKind, env: Environment): string[] {
   const runtime = env['XDG_RUNTIME_DIR'] ?? (process.getuid?.() === 0 ? '' : `/run/user/${process.getuid?.()}`);
   const home = env['HOME'] ?? '';
   if (kind === 'podman') return [...(runtime ? [`${runtime}/podman/podman.sock`] : []), '/run/podman/podman.sock'];

@@ -55,7 +55,7 @@ function print(stream: NodeJS.WriteStream, text: string): void {
 }
 
 /** An error as text for stderr: "bundler: MESSAGE", then "  try: HINT" or the usage. */
-export function describe(error: unknown): string {
+function describe(error: unknown): string {
   if (error instanceof UsageFailure) return `bundler: ${error.message}\nusage: ${error.usage}`;
   if (error instanceof Failure || error instanceof FormatError) {
     return `bundler: ${error.message}${error.hint === '' ? '' : `\n  try: ${error.hint}`}`;

@@ -101,7 +101,7 @@ function rateOf({ startedMs, startBytes, presentBytes }: Transfer, nowMs: number
 }
 
 /** `8 s`, `2:05`, `1:02:05`. */
-export function formatDuration(seconds: number): string {
+function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds));
   if (whole < 60) return `${whole} s`;
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];

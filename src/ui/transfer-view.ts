@@ -131,7 +131,7 @@ function createLines(): Lines {
 }
 
 /** All transfers where they fit, else those at work, with a line that counts the others. */
-export function chooseLines(transfers: readonly Transfer[], most: number): (Transfer | string)[] {
+function chooseLines(transfers: readonly Transfer[], most: number): (Transfer | string)[] {
   if (transfers.length <= most) return [...transfers];
   const active = transfers.filter(({ state }) => state !== 'queued' && state !== 'done').slice(0, most - 1);
   const done = transfers.filter(({ state }) => state === 'done').length;
