@@ -6,7 +6,7 @@ const batchBytes = 256 << 10;
 /** Above this, bytes are not copied into a batch. */
 const copiedBytes = 32 << 10;
 /** What may wait to be written before a writer should pause. */
-const backlogBytes = 1 << 20;
+const backlogBytes = 4 << 20;
 const maxSpare = 8;
 
 /**

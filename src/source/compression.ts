@@ -5,7 +5,7 @@ import { pipeline, Readable, Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { Failure } from '../failure.ts';
 
-const chunkSize = 256 << 10;
+const chunkSize = 1 << 20;
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'lz4';
 
@@ -39,7 +39,7 @@ export function decompress(source: Readable, compression: Compression, what: str
   const unpack = compression === 'gzip' ? createGunzip({ chunkSize }) : createZstdDecompress({ chunkSize });
   // Errors reach the reader through the last stream.
   pipeline(source, unpack, () => {});
-  return Readable.from(explainDamage(unpack, compression, what), { objectMode: false, highWaterMark: 1 << 20 });
+  return Readable.from(explainDamage(unpack, compression, what), { objectMode: false, highWaterMark: 4 << 20 });
 }
 
 /** Errors of zlib get words; those of the source have theirs. */
