@@ -244,7 +244,7 @@ int extract_tree(struct image *image, int dir, const struct extract_options *opt
 	if (status)
 		add_hint(&run);
 	image_reader_free(reader);
-	seen_free(&run.seen);
+	known_free_data(&run.seen);
 	pthread_cond_destroy(&run.changed);
 	pthread_mutex_destroy(&run.lock);
 	return status;

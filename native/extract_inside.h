@@ -8,6 +8,7 @@
 
 #include "extract.h"
 #include "image.h"
+#include "known.h"
 
 // Deeper than this no tool can name a file (PATH_MAX is 4096); it bounds the walker's stack and descriptors.
 #define MAX_DEPTH 1000u
@@ -35,9 +36,8 @@ struct job {
 	char name[];
 };
 
-// Inodes met before: where a hard link leads, and that no directory is met twice.
-struct seen { uint64_t ref; struct place *place; char *name; };
-struct seen_table { struct seen *slot; size_t count, room; };
+// The first name of an inode that has several.
+struct first_name { struct place *place; char name[]; };
 
 struct extraction {
 	struct image *image;
@@ -48,7 +48,7 @@ struct extraction {
 	atomic_uint_fast64_t bytes_done;
 	uint64_t bytes_total;
 	struct place *places;
-	struct seen_table seen;
+	struct known_table seen;         // inodes met before: a first_name, or nothing for directories, of which none may be met twice
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct job *first, *last;
@@ -79,10 +79,8 @@ int reopen_place(const struct place *place);
 int finish_fd(struct extraction *run, struct image_reader *reader, int fd, uint64_t ref, const struct place *place, const char *name);
 int finish_name(struct extraction *run, struct image_reader *reader, const struct image_node *node, const struct place *place, const char *name);
 
-
 // extract_file.c: does one job (regular file, or a piece of one)
 int do_job(struct extraction *run, struct image_reader *reader, struct job *job);
 
-// extract_seen.c: the entry of ref, and whether it was there before. NULL: out of memory
-struct seen *seen_note(struct seen_table *table, uint64_t ref, int *before);
-void seen_free(struct seen_table *table);
+// extract_measure.c: known_note for the reference of an inode
+struct known *note_inode(struct known_table *table, uint64_t ref, int *before);

@@ -184,8 +184,18 @@ static int make_special(struct walker *walker, const struct image_node *node, co
 	return 0;
 }
 
+static struct first_name *first_name_new(struct place *place, const char *name) {
+	size_t size = strlen(name) + 1;
+	struct first_name *first = malloc(sizeof *first + size);
+	if (first) {
+		first->place = place;
+		memcpy(first->name, name, size);
+	}
+	return first;
+}
+
 // A name for an inode that was made before.
-static int make_hard_link(struct walker *walker, const struct seen *first, const char *name) {
+static int make_hard_link(struct walker *walker, const struct first_name *first, const char *name) {
 	struct place *place = walker->place;
 	OWN_FD there = reopen_place(first->place);
 	if (there >= 0 && linkat(there, first->name, place->fd, name, 0) == 0)
@@ -222,15 +232,14 @@ static int make_directory(struct walker *walker, const struct image_node *node, 
 static int make_entry(struct walker *walker, const char *name, const struct image_node *node) {
 	if (S_ISDIR(node->mode) || node->links > 1) {
 		int before = 0;
-		struct seen *seen = seen_note(&walker->run->seen, node->ref, &before);
+		struct known *seen = note_inode(&walker->run->seen, node->ref, &before);
 		if (!seen)
 			return no_memory(walker, name);
 		if (before && S_ISDIR(node->mode))
 			return extract_fail(walker->run, EIO, walker->place, name, 0, "damaged image: a directory appears twice");
 		if (before)
-			return make_hard_link(walker, seen, name);
-		seen->place = walker->place;
-		if (!S_ISDIR(node->mode) && !(seen->name = strdup(name)))
+			return make_hard_link(walker, seen->data, name);
+		if (!S_ISDIR(node->mode) && !(seen->data = first_name_new(walker->place, name)))
 			return no_memory(walker, name);
 	}
 	switch (node->mode & S_IFMT) {
@@ -281,7 +290,7 @@ int walk_image(struct extraction *run, struct image_reader *reader, int root) {
 		close(root);
 		return extract_fail(run, ENOMEM, NULL, NULL, 0, "unpack");
 	}
-	if (!seen_note(&run->seen, image_root(run->image), &before)) {
+	if (!note_inode(&run->seen, image_root(run->image), &before)) {
 		place_leave(run, reader, place);
 		return extract_fail(run, ENOMEM, NULL, NULL, 0, "unpack");
 	}

@@ -39,3 +39,9 @@ struct known *known_note(struct known_table *table, const struct key *key, int *
 	}
 	return known;
 }
+
+void known_free_data(struct known_table *table) {
+	for (size_t i = 0; i < table->room; i++)
+		free(table->slot[i].data);
+	free(table->slot);
+}
