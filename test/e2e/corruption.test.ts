@@ -3,7 +3,7 @@ import { closeSync, copyFileSync, openSync, readSync, statSync, truncateSync, wr
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { bundler, findSection, makeBundle, readTable } from '../support/bundle.ts';
-import { e2e, missing } from '../support/features.ts';
+import { e2e, hasFeatures } from '../support/features.ts';
 import { type Ran, run } from '../support/run.ts';
 import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
 
@@ -11,7 +11,7 @@ let original = '';
 let copy = '';
 
 beforeAll(() => {
-  if (missing('bundler') ?? missing('root') ?? missing('mksquashfs')) return;
+  if (!hasFeatures('bundler', 'root', 'mksquashfs')) return;
   original = makeBundle('busybox');
   copy = path.join(makeDir(ordinaryUser(), 'corrupt'), 'x.run');
   copyFileSync(original, copy);

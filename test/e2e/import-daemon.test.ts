@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { compileNative } from '../native/compile.ts';
 import { bundler } from '../support/bundle.ts';
-import { missing, testNeeding } from '../support/features.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
 import { openStorage, run as runTool, type Storage, servePodman } from '../support/image-tools.ts';
 import { writeLayout } from '../support/oci-layout.ts';
 import { makeRawTar, type RawEntry } from '../support/raw-tar.ts';
@@ -13,10 +13,9 @@ import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { type Ran, type RunOptions, run } from '../support/run.ts';
 import { makeDir, ordinaryUser } from '../support/session.ts';
 
-const needing = testNeeding('root', 'bundler', 'registry', 'skopeo', 'podman', 'buildah');
-const isReady = (['root', 'bundler', 'registry', 'skopeo', 'podman', 'buildah'] as const).every(
-  (feature) => missing(feature) === undefined,
-);
+const needed = ['root', 'bundler', 'registry', 'skopeo', 'podman', 'buildah'] as const;
+const needing = testNeeding(...needed);
+const isReady = hasFeatures(...needed);
 const user = ordinaryUser();
 let dir = '';
 let storage: Storage;

@@ -2,9 +2,9 @@
 import { beforeAll, describe, expect } from 'vitest';
 import { makeBundle } from '../support/bundle.ts';
 import { makeDebianImage, makePackage } from '../support/debian.ts';
-import { missing, testNeeding } from '../support/features.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
 import { run } from '../support/run.ts';
-import { freshUser, isRoot, makeDir, type User } from '../support/session.ts';
+import { freshUser, makeDir, type User } from '../support/session.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
 
 const needing = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'dpkg');
@@ -13,7 +13,7 @@ let deb: string;
 let user: User;
 
 beforeAll(() => {
-  if (!isRoot || missing('dpkg') !== undefined || missing('bundler') !== undefined) return;
+  if (!hasFeatures('root', 'dpkg', 'bundler')) return;
   bundle = makeBundle(makeDebianImage() as `/${string}`);
   user = freshUser();
   deb = makePackage(makeDir(user, 'deb'));

@@ -10,7 +10,8 @@ import { exportDockerArchive, exportOciArchive } from '../../src/exporting/expor
 import { exportLayout } from '../../src/exporting/export-layout.ts';
 import { Failure } from '../../src/failure.ts';
 import { openImage, optionsIn, summarize } from '../source/support.ts';
-import { openStorage, run, testWithTools } from '../support/image-tools.ts';
+import { testNeeding } from '../support/features.ts';
+import { openStorage, run } from '../support/image-tools.ts';
 import { base, makeTemporary, more, requestOf } from './support.ts';
 
 let dir = '';
@@ -61,7 +62,7 @@ describe.each(forms)('an image exported as %s', (form, write) => {
     else expect(readFileSync(one).equals(readFileSync(two))).toBe(true);
   });
 
-  testWithTools('skopeo')('is read by skopeo', async () => {
+  testNeeding('skopeo')('is read by skopeo', async () => {
     const path = join(fresh(), 'image');
     const made = await write(path);
     const inspected = JSON.parse(run('skopeo', 'inspect', `${form}:${path}`)) as Record<string, unknown>;
@@ -77,7 +78,7 @@ describe.each(forms)('an image exported as %s', (form, write) => {
     expect(layers).toHaveLength(2);
   });
 
-  testWithTools('podman', 'skopeo')('is loaded and mounted by podman', async () => {
+  testNeeding('podman', 'skopeo')('is loaded and mounted by podman', async () => {
     for (const compression of ['gzip', 'zstd', 'none'] as const) {
       const path = join(fresh(), 'image');
       await write(path, requestOf([base, more], { compression }));
@@ -242,7 +243,7 @@ describe('a layout', () => {
     expect(readdirSync(path).sort()).toEqual(['blobs', 'index.json', 'oci-layout']);
   });
 
-  testWithTools('umoci', 'skopeo')('of umoci gets an image beside those there, and umoci unpacks ours', async () => {
+  testNeeding('umoci', 'skopeo')('of umoci gets an image beside those there, and umoci unpacks ours', async () => {
     const path = join(fresh(), 'layout');
     run('umoci', 'init', '--layout', path);
     run('umoci', 'new', '--image', `${path}:theirs`);

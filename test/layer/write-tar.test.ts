@@ -10,7 +10,6 @@ import { TarReader } from '../../src/layer/read-tar.ts';
 import { type EntryKind, noXattrs, type TarEntry } from '../../src/layer/tar-entry.ts';
 import { encodeBlock, encodeHeader, endOfArchive, paddingOf } from '../../src/layer/write-tar.ts';
 import { testNeeding } from '../support/features.ts';
-import { testWithTools } from '../support/image-tools.ts';
 
 let dir = '';
 beforeAll(() => {
@@ -263,7 +262,7 @@ describe('an archive that others read', () => {
     expect(readBack(readFileSync(file))[0]?.xattrs).toEqual(many.at(-1)?.xattrs);
   });
 
-  testWithTools('bsdtar')('is read by libarchive', () => {
+  testNeeding('bsdtar')('is read by libarchive', () => {
     const file = join(dir, 'many.tar');
     writeFileSync(file, pack(...many));
     const list = execFileSync('bsdtar', ['-tf', file], { encoding: 'latin1', env: { LC_ALL: 'C.UTF-8' } });

@@ -7,7 +7,8 @@ import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { explainUnreachable } from '../../src/source/daemon-request.ts';
-import { haveTools, openStorage, run, type Storage, servePodman, testWithTools } from '../support/image-tools.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
+import { openStorage, run, type Storage, servePodman } from '../support/image-tools.ts';
 import { startRegistry } from '../support/registry.ts';
 import { arm64, buildTwoImages, makeTemporary, openImage, optionsIn, summarize, writeTree } from './support.ts';
 
@@ -15,10 +16,10 @@ let dir = '';
 let storage: Storage;
 let socket = '';
 let service: { stop(): Promise<void> } | undefined;
-const served = testWithTools('buildah', 'podman');
+const served = testNeeding('buildah', 'podman');
 beforeAll(async () => {
   dir = makeTemporary();
-  if (!haveTools('buildah', 'podman')) return;
+  if (!hasFeatures('buildah', 'podman')) return;
   storage = buildTwoImages(dir);
   socket = join(dir, 'podman.sock');
   service = await servePodman(storage, socket);
@@ -65,7 +66,7 @@ describe('a daemon', () => {
     }
   });
 
-  testWithTools(
+  testNeeding(
     'buildah',
     'podman',
     'skopeo',
@@ -264,7 +265,7 @@ describe('a daemon that may not be used', () => {
 });
 
 describe('a daemon behind TLS', () => {
-  testWithTools('openssl')('is known by its certificate, and knows us by ours', async () => {
+  testNeeding('openssl')('is known by its certificate, and knows us by ours', async () => {
     const certificates = join(dir, 'tls');
     mkdirSync(certificates);
     run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1',

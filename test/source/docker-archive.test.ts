@@ -4,15 +4,16 @@ import { readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { haveTools, run, type Storage, testWithTools } from '../support/image-tools.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
+import { run, type Storage } from '../support/image-tools.ts';
 import { arm64, buildTwoImages, makeTemporary, openImage, optionsIn, read, summarize, writeTree } from './support.ts';
 
 let dir = '';
 let storage: Storage;
-const made = testWithTools('buildah', 'podman', 'skopeo');
+const made = testNeeding('buildah', 'podman', 'skopeo');
 beforeAll(() => {
   dir = makeTemporary();
-  if (haveTools('buildah', 'podman')) storage = buildTwoImages(dir);
+  if (hasFeatures('buildah', 'podman')) storage = buildTwoImages(dir);
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const options = (more = {}) => optionsIn(dir, more);

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestOf } from '../../src/source/digest.ts';
 import type { Layer } from '../../src/source/image.ts';
 import { splitReference } from '../../src/source/open.ts';
-import { haveTools, run, type Storage, testWithTools } from '../support/image-tools.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
+import { run, type Storage } from '../support/image-tools.ts';
 import {
   arm64,
   buildTwoImages,
@@ -22,10 +23,10 @@ import {
 
 let dir = '';
 let storage: Storage;
-const made = testWithTools('buildah', 'podman', 'skopeo', 'umoci');
+const made = testNeeding('buildah', 'podman', 'skopeo', 'umoci');
 beforeAll(() => {
   dir = makeTemporary();
-  if (haveTools('buildah', 'podman')) storage = buildTwoImages(dir);
+  if (hasFeatures('buildah', 'podman')) storage = buildTwoImages(dir);
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const options = (more = {}) => optionsIn(dir, more);

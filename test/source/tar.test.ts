@@ -5,15 +5,16 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Layer } from '../../src/source/image.ts';
-import { haveTools, run, type Storage, testWithTools } from '../support/image-tools.ts';
+import { hasFeatures, testNeeding } from '../support/features.ts';
+import { run, type Storage } from '../support/image-tools.ts';
 import { buildTwoImages, makeTemporary, openImage, optionsIn, read, summarize, writeTree } from './support.ts';
 
 let dir = '';
 let storage: Storage;
-const made = testWithTools('buildah', 'podman');
+const made = testNeeding('buildah', 'podman');
 beforeAll(() => {
   dir = makeTemporary();
-  if (haveTools('buildah', 'podman')) storage = buildTwoImages(dir);
+  if (hasFeatures('buildah', 'podman')) storage = buildTwoImages(dir);
   writeTree(join(dir, 'rootfs'), {
     'bin/sh': 'sh',
     'etc/passwd': 'root',

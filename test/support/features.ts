@@ -27,7 +27,9 @@ export type Feature =
   | 'skopeo'
   | 'registry'
   | 'podman'
-  | 'buildah';
+  | 'buildah'
+  | 'bsdtar'
+  | 'openssl';
 
 function hasCommand(name: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(path.join(dir, name)));
@@ -35,6 +37,11 @@ function hasCommand(name: string): boolean {
 
 function whyNoCommand(name: string, packageName = name): string | undefined {
   return hasCommand(name) ? undefined : `${name} is missing: apt-get install ${packageName}`;
+}
+
+/** As an ordinary user these need sub-uids and more, which say nothing about us. */
+function whyNoContainers(name: string): string | undefined {
+  return isRoot ? whyNoCommand(name) : `${name} needs root here`;
 }
 
 function canMakeUserNamespace(): boolean {
@@ -79,17 +86,24 @@ const reasons: Record<Feature, () => string | undefined> = {
   umoci: () => whyNoCommand('umoci'),
   skopeo: () => whyNoCommand('skopeo'),
   registry: () => whyNoCommand('docker-registry') ?? whyNoCommand('htpasswd', 'apache2-utils'),
-  podman: () => whyNoCommand('podman'),
-  buildah: () => whyNoCommand('buildah'),
+  podman: () => whyNoContainers('podman'),
+  buildah: () => whyNoContainers('buildah'),
+  bsdtar: () => whyNoCommand('bsdtar', 'libarchive-tools'),
+  openssl: () => whyNoCommand('openssl'),
   bash: () => (existsSync('/bin/bash') ? undefined : '/bin/bash is missing: apt-get install bash'),
 };
 
 const known = new Map<Feature, string | undefined>();
 
 /** Why this machine lacks a feature; undefined when it has it. */
-export function missing(feature: Feature): string | undefined {
+function missing(feature: Feature): string | undefined {
   if (!known.has(feature)) known.set(feature, reasons[feature]());
   return known.get(feature);
+}
+
+/** True when this machine has all of the features. */
+export function hasFeatures(...features: Feature[]): boolean {
+  return features.every((feature) => missing(feature) === undefined);
 }
 
 /**

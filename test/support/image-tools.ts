@@ -2,35 +2,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'vitest';
-import { isRoot } from './session.ts';
-
-export type Tool = 'buildah' | 'podman' | 'skopeo' | 'umoci' | 'bsdtar' | 'openssl';
-
-function whyMissing(tool: Tool): string | undefined {
-  // As an ordinary user they need sub-uids and more, which say nothing about us.
-  if ((tool === 'buildah' || tool === 'podman') && !isRoot) return `${tool} needs root here`;
-  const found = (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(join(dir, tool)));
-  return found ? undefined : `${tool} is missing: apt-get install ${tool}`;
-}
-
-/** True when all of the tools are there. */
-export function haveTools(...tools: Tool[]): boolean {
-  return tools.every((tool) => whyMissing(tool) === undefined);
-}
-
-/** A `test` that runs only where these tools are; with BUNDLER_MUST_WORK=1 it fails where one is missing. */
-export function testWithTools(...tools: Tool[]): (title: string, body: () => Promise<void> | void) => void {
-  const why = tools.map(whyMissing).filter((reason) => reason !== undefined);
-  if (why.length === 0) return (title, body) => test(title, body);
-  if (process.env['BUNDLER_MUST_WORK'] === '1') {
-    return (title) =>
-      test(title, () => {
-        throw new Error(`must work here, but: ${why.join('; ')}`);
-      });
-  }
-  return (title, body) => test.skip(`${title} (skipped: ${why.join('; ')})`, body);
-}
 
 /** Runs a program and gives what it prints. */
 export function run(program: string, ...argv: string[]): string {
