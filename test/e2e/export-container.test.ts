@@ -6,10 +6,10 @@ import { beforeAll, describe, expect } from 'vitest';
 import { listTree } from '../native/image-rig.ts';
 import { bundler } from '../support/bundle.ts';
 import { testNeeding } from '../support/features.ts';
-import { type Ran, type Running, run, start } from '../support/run.ts';
+import { interruptWriter } from '../support/interrupt-writer.ts';
+import { type Ran, run } from '../support/run.ts';
 import { inspectBySkopeo, listImage, makeSampleLayout, readConfig } from '../support/sample-image.ts';
 import { makeDir, ordinaryUser, type User } from '../support/session.ts';
-import { until } from '../support/snapshot.ts';
 
 const needing = testNeeding('root', 'bundler', 'unsquashfs', 'skopeo');
 const root: User = { uid: 0, home: '/' };
@@ -189,19 +189,8 @@ describe('an interrupted export', () => {
         asUser('mkdir np; : > np/large', data);
         // Nobody waits for this to be written.
         truncateSync(path.join(data, 'np/large'), 1e12);
-        const running: Running = start([bundler, 'export', '-q', '--format', format, '-o', 'out', 'np'], {
-          cwd,
-          env: { ENROOT_DATA_PATH: data },
-          detached: true,
-        });
-        await until(
-          () => readdirSync(cwd).length > 0 || running.child.exitCode !== null,
-          () => running.complaints,
-        );
-        // As a terminal sends it: to all of the job.
-        process.kill(signal === 'SIGINT' ? -running.pid : running.pid, signal);
-        const ran = await running.end();
-        expect(ran.signal, ran.stderr).toBe(signal);
+        const argv = [bundler, 'export', '-q', '--format', format, '-o', 'out', 'np'];
+        const ran = await interruptWriter(argv, signal, { cwd, env: { ENROOT_DATA_PATH: data } });
         expect(ran.stderr).toBe('');
         expect(readdirSync(cwd)).toEqual([]);
       });

@@ -5,11 +5,11 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFil
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { bundler } from '../support/bundle.ts';
-import { type FaultProxy, onTries, startFaultProxy } from '../support/fault-proxy.ts';
+import { type FaultProxy, onTries } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
 import { type PushedBlob, type PushedImage, pushImage } from '../support/push-image.ts';
-import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { type Ran, run } from '../support/run.ts';
+import { type ServedImage, serveImage } from '../support/served-image.ts';
 import { freshUser } from '../support/session.ts';
 import {
   expectFailure,
@@ -23,29 +23,23 @@ import {
 
 const needing = testNeeding('root', 'bundler', 'registry');
 
-let registry: TestRegistry;
+let served: ServedImage;
 let proxy: FaultProxy;
 let image: PushedImage;
 let good: Buffer;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  proxy = await startFaultProxy(registry.url);
-  image = await pushImage(registry.url, 'team/app', '1', {
-    layers: [{ tar: makeLayer('low', 600_000) }, { tar: makeLayer('top', 50_000), encoding: 'zstd' }],
-  });
+  served = await serveImage([{ tar: makeLayer('low', 600_000) }, { tar: makeLayer('top', 50_000), encoding: 'zstd' }]);
+  ({ proxy, image } = served);
   good = await importBytes(makeImporter(), [name()]);
   proxy.reset();
 });
 
 afterEach(() => proxy?.reset());
 
-afterAll(async () => {
-  await proxy?.stop();
-  await registry?.stop();
-});
+afterAll(() => served?.stop());
 
-const name = () => `docker://${proxy.host}/team/app:1`;
+const name = () => served.name;
 const low = () => image.layers[0] as PushedBlob;
 const blobRequests = () => proxy.requests.filter(({ kind }) => kind === 'blob');
 const fileOf = (cache: string, { digest }: PushedBlob) => path.join(cache, 'blobs', digest.replace(':', '/'));
@@ -122,7 +116,7 @@ needing('a blob that became another one is found when it is read, and the next i
 });
 
 needing('an image without layers is one too', async () => {
-  await pushImage(registry.url, 'team/none', '1', { layers: [], config: { Env: ['A=b'] } });
+  await pushImage(served.registry.url, 'team/none', '1', { layers: [], config: { Env: ['A=b'] } });
   const bytes = await importBytes(makeImporter(), [`docker://${proxy.host}#team/none:1`]);
   expect(bytes.subarray(0, 4).toString()).toBe('hsqs');
 });

@@ -3,35 +3,29 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import type { FaultProxy } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
-import { type PushedImage, pushImage } from '../support/push-image.ts';
+import type { PushedImage } from '../support/push-image.ts';
 import { makeRawTar } from '../support/raw-tar.ts';
-import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import { type ServedImage, serveImage } from '../support/served-image.ts';
 import { untilAllEnded } from '../support/snapshot.ts';
 import { expectWholeBlobs, importBytes, listBelow, makeImporter, makeLayer, startBundler } from './import-rig.ts';
 
 const needing = testNeeding('root', 'bundler', 'registry', 'busybox');
 
-let registry: TestRegistry;
+let served: ServedImage;
 let proxy: FaultProxy;
 let image: PushedImage;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  proxy = await startFaultProxy(registry.url);
   const busybox = { name: 'busybox', content: readFileSync('/bin/busybox'), mode: 0o755 };
-  image = await pushImage(registry.url, 'team/app', '1', {
-    layers: [{ tar: makeRawTar([busybox]) }, { tar: makeLayer('top', 100_000), encoding: 'zstd' }],
-  });
+  served = await serveImage([{ tar: makeRawTar([busybox]) }, { tar: makeLayer('top', 100_000), encoding: 'zstd' }]);
+  ({ proxy, image } = served);
 });
 
-afterAll(async () => {
-  await proxy?.stop();
-  await registry?.stop();
-});
+afterAll(() => served?.stop());
 
-const name = () => `docker://${proxy.host}/team/app:1`;
+const name = () => served.name;
 const blobs = () => [...image.layers, image.config];
 
 /** Nobody gets a blob before so many processes have asked for the manifest: then all of them want it at the same time. */

@@ -6,9 +6,10 @@ import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import { cutEveryTenth, expireTokens, type FaultProxy, onTries, startFaultProxy } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
 import { writeLayout } from '../support/oci-layout.ts';
-import { type PushedBlob, type PushedImage, pushImage } from '../support/push-image.ts';
-import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import type { PushedBlob, PushedImage } from '../support/push-image.ts';
+import { startRegistry } from '../support/registry.ts';
 import type { Ran } from '../support/run.ts';
+import { type ServedImage, serveImage } from '../support/served-image.ts';
 import { makeDir, ordinaryUser } from '../support/session.ts';
 import { startTokenServer, type TokenServer } from '../support/token-server.ts';
 import {
@@ -25,34 +26,28 @@ import {
 const needing = testNeeding('root', 'bundler', 'registry');
 const needingSkopeo = testNeeding('root', 'bundler', 'registry', 'skopeo');
 
-let registry: TestRegistry;
+let served: ServedImage;
 let proxy: FaultProxy;
 let image: PushedImage;
 /** What an import gives on a good day. */
 let good: Buffer;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  proxy = await startFaultProxy(registry.url);
-  image = await pushImage(registry.url, 'team/app', '1', {
-    layers: [
-      { tar: makeLayer('low', 1_500_000) },
-      { tar: makeLayer('mid', 400_000), encoding: 'zstd' },
-      { tar: makeLayer('top', 400_000), encoding: 'none' },
-    ],
-  });
+  served = await serveImage([
+    { tar: makeLayer('low', 1_500_000) },
+    { tar: makeLayer('mid', 400_000), encoding: 'zstd' },
+    { tar: makeLayer('top', 400_000), encoding: 'none' },
+  ]);
+  ({ proxy, image } = served);
   good = await importBytes(makeImporter(), [at()]);
   proxy.reset();
 });
 
 afterEach(() => proxy?.reset());
 
-afterAll(async () => {
-  await proxy?.stop();
-  await registry?.stop();
-});
+afterAll(() => served?.stop());
 
-const at = () => `docker://${proxy.host}/team/app:1`;
+const at = () => served.name;
 const low = () => image.layers[0] as PushedBlob;
 /** Of the second and of the third pause after a failure in a row one would have to wait too long in a test. */
 const retries = (count: number) => ({ env: { ENROOT_TRANSFER_RETRIES: String(count) } });

@@ -4,33 +4,30 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { bundler } from '../support/bundle.ts';
-import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import type { FaultProxy } from '../support/fault-proxy.ts';
 import { testNeeding } from '../support/features.ts';
-import { type PushedImage, pushImage } from '../support/push-image.ts';
-import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import type { PushedImage } from '../support/push-image.ts';
 import { run, startOnTerminal } from '../support/run.ts';
+import { type ServedImage, serveImage } from '../support/served-image.ts';
 import { expectOnlyCache, makeImporter, makeLayer, runBundler } from './import-rig.ts';
 
 const needing = testNeeding('root', 'bundler', 'registry');
 
-let registry: TestRegistry;
+let served: ServedImage;
 let proxy: FaultProxy;
 let image: PushedImage;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  proxy = await startFaultProxy(registry.url);
-  image = await pushImage(registry.url, 'team/app', '1', {
-    layers: [{ tar: makeLayer('low', 1_000_000) }, { tar: makeLayer('top', 200_000), encoding: 'zstd' }],
-  });
+  served = await serveImage([
+    { tar: makeLayer('low', 1_000_000) },
+    { tar: makeLayer('top', 200_000), encoding: 'zstd' },
+  ]);
+  ({ proxy, image } = served);
 });
 
-afterAll(async () => {
-  await proxy?.stop();
-  await registry?.stop();
-});
+afterAll(() => served?.stop());
 
-const name = () => `docker://${proxy.host}/team/app:1`;
+const name = () => served.name;
 /** The lowest layer takes a second. */
 const slowDown = () =>
   proxy.inject(({ digest }) =>

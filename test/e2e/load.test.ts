@@ -7,9 +7,10 @@ import { beforeAll, describe, expect } from 'vitest';
 import { listTree } from '../native/image-rig.ts';
 import { bundler } from '../support/bundle.ts';
 import { testNeeding } from '../support/features.ts';
+import { interruptWriter } from '../support/interrupt-writer.ts';
 import { writeLayout } from '../support/oci-layout.ts';
 import { makeRawTar } from '../support/raw-tar.ts';
-import { type Ran, run, start } from '../support/run.ts';
+import { type Ran, run } from '../support/run.ts';
 import { listImage, makeSampleLayout } from '../support/sample-image.ts';
 import { freshUser, makeDir, ordinaryUser, sessionDir, type User } from '../support/session.ts';
 import { until } from '../support/snapshot.ts';
@@ -207,18 +208,8 @@ describe('a load that fails leaves nothing behind', () => {
     needing(`when ${signal} comes while files are written`, async () => {
       const data = makeData();
       const many = makeLayout(Array.from({ length: 60_000 }, (_, i) => ({ name: `d${i % 50}/f${i}`, content: 'x' })));
-      const running = start([bundler, 'load', '-q', '-n', 'np', `oci:${many}`], {
-        cwd: data,
-        env: { ENROOT_DATA_PATH: data },
-        detached: true,
-      });
-      await until(
-        () => readdirSync(data).length > 0 || running.child.exitCode !== null,
-        () => running.complaints,
-      );
-      process.kill(signal === 'SIGINT' ? -running.pid : running.pid, signal);
-      const ran = await running.end();
-      expect(ran.signal, ran.stderr).toBe(signal);
+      const argv = [bundler, 'load', '-q', '-n', 'np', `oci:${many}`];
+      await interruptWriter(argv, signal, { cwd: data, env: { ENROOT_DATA_PATH: data } });
       await until(
         () => readdirSync(data).length === 0,
         () => readdirSync(data).join(' '),
