@@ -2,6 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { createOutput } from '../bundle/output.ts';
 import { explain } from '../failure.ts';
+import { fromText } from '../format/bytes.ts';
 import { type Packer, startPacker } from '../launcher/pack.ts';
 import { emitTree } from '../layer/emit-tree.ts';
 import { type AddedEntry, mergeLayers } from '../layer/merge-layers.ts';
@@ -78,7 +79,7 @@ export async function writeImage(
       {
         layers: image.layers,
         added,
-        directories: workdir === '' ? [] : [workdir],
+        directories: workdir === '' ? [] : [fromText(workdir)],
         mtimeSeconds: createdSeconds,
         onLayer: (index, state) =>
           onEvent({ event: 'layer', index, state: state === 'begin' ? 'reading' : 'done', presentBytes: null }),

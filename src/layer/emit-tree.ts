@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Failure } from '../failure.ts';
 import type { Bytes } from '../format/bytes.ts';
-import { FormatError } from '../format/format-error.ts';
 import type { InodeAttributes, Packer } from '../launcher/pack.ts';
 import { canStoreXattr } from '../launcher/role-packer.ts';
 import { type Inode, type RootfsTree, show } from './rootfs-tree.ts';
 import { noContent } from './store-content.ts';
-import { noXattrs } from './tar-entry.ts';
+import { noXattrs, type TarEntry } from './tar-entry.ts';
 
 const drainEvery = 4096;
 const maxTargetBytes = 4095;
+/** XATTR_NAME_MAX and XATTR_SIZE_MAX of Linux (limits.h). */
+const maxXattrNameBytes = 255;
+const maxXattrValueBytes = 65536;
 
 interface Directory {
   readonly inode: Inode;
@@ -32,7 +35,7 @@ export interface EmitOptions {
   readonly allRoot: boolean;
 }
 
-/** Numbers the inodes of a finished tree and describes them to the packer, children before their directories. */
+/** Numbers the inodes of a finished tree and describes them to the packer, children before their directories. Throws Failure for what no squashfs image can have. */
 export async function emitTree(tree: RootfsTree, packer: Packer, options: EmitOptions): Promise<EmittedTree> {
   const { allRoot } = options;
   const latestSeconds = options.latestSeconds ?? Number.POSITIVE_INFINITY;
@@ -42,6 +45,7 @@ export async function emitTree(tree: RootfsTree, packer: Packer, options: EmitOp
   const attributesOf = (inode: Inode): InodeAttributes => {
     const { meta } = inode;
     const attributes = options.noXattrs ? noXattrs : meta.xattrs;
+    refuseUnstorable(meta, attributes);
     for (const name of attributes.keys()) if (!canStoreXattr(name)) droppedXattrs += 1;
     return {
       mode: meta.mode,
@@ -99,22 +103,23 @@ function numberInodes(tree: RootfsTree): { directories: Directory[]; inodes: num
 }
 
 /** What squashfs's readers take: a target of PATH_MAX, device numbers of 12 and 20 bits (the kernel's new_decode_dev). */
-function refuseUnstorable({ meta }: Inode): void {
-  if (meta.link.length > maxTargetBytes) {
-    throw new FormatError(`${show(meta.path)} is a symbolic link to a target of ${meta.link.length} bytes`);
-  }
-  if (meta.kind === 'symlink' && meta.link === '')
-    throw new FormatError(`${show(meta.path)} is a symbolic link to nothing`);
-  if (meta.major > 0xfff || meta.minor > 0xfffff) {
-    throw new FormatError(
-      `${show(meta.path)} is the device ${meta.major}:${meta.minor}, which no squashfs image can have`,
-    );
+function refuseUnstorable(meta: TarEntry, xattrs: ReadonlyMap<Bytes, Buffer>): void {
+  const refuse = (why: string) => new Failure(`cannot store ${show(meta.path) || '/'} in a squashfs image: ${why}`);
+  if (meta.link.length > maxTargetBytes) throw refuse(`its symbolic link has a target of ${meta.link.length} bytes`);
+  if (meta.link.includes('\0')) throw refuse('its symbolic link has a target with a NUL');
+  if (meta.kind === 'symlink' && meta.link === '') throw refuse('its symbolic link has no target');
+  if (meta.major > 0xfff || meta.minor > 0xfffff) throw refuse(`it is the device ${meta.major}:${meta.minor}`);
+  for (const [name, value] of xattrs) {
+    if (!canStoreXattr(name)) continue;
+    const shown = show(name.slice(0, 100));
+    if (name.length > maxXattrNameBytes) throw refuse(`its attribute ${shown}.. has a name of ${name.length} bytes`);
+    if (name.includes('\0')) throw refuse(`its attribute ${shown} has a NUL in its name`);
+    if (value.length > maxXattrValueBytes) throw refuse(`its attribute ${shown} has ${value.length} bytes`);
   }
 }
 
 function define(packer: Packer, inode: Inode, attributes: InodeAttributes): void {
   const { meta, number } = inode;
-  refuseUnstorable(inode);
   switch (meta.kind) {
     case 'file':
       packer.defineFile(number, attributes, inode.content === noContent ? null : inode.content);

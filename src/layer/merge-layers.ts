@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Failure } from '../failure.ts';
+import type { Bytes } from '../format/bytes.ts';
 import { FormatError } from '../format/format-error.ts';
 import type { Packer } from '../launcher/pack.ts';
 import type { Layer } from '../source/image.ts';
 import { applyEntry } from './apply-layer.ts';
 import { Cover } from './cover.ts';
 import { nameLayer, readLayer } from './read-layer.ts';
-import { createTree, type Inode, type RootfsTree, splitPath, walkTo } from './rootfs-tree.ts';
+import { createTree, type Inode, type RootfsTree, show, splitPath, walkTo } from './rootfs-tree.ts';
 import { type LayerRecord, noContent, skippedContent, storeContents } from './store-content.ts';
 import type { TarEntry } from './tar-entry.ts';
 
@@ -21,7 +23,7 @@ export interface MergeRequest {
   readonly layers: readonly Layer[];
   readonly added: readonly AddedEntry[];
   /** Directories that must be there; they are made where they are missing. */
-  readonly directories: readonly string[];
+  readonly directories: readonly Bytes[];
   /** Of directories that no layer describes. */
   readonly mtimeSeconds: number;
   /** Told when a layer is begun and when it has been read. */
@@ -55,11 +57,18 @@ export async function mergeLayers(request: MergeRequest, packer: Packer): Promis
   const tree = createTree(request.mtimeSeconds);
   for (const [index, record] of records.entries()) applyRecord(tree, record, index, layers[index] as Layer);
   applyRecord(tree, top, layers.length, { digest: '' });
-  for (const directory of request.directories) {
-    walkTo(tree, splitPath(directory), { layer: layers.length, mtimeSeconds: request.mtimeSeconds });
-  }
+  for (const directory of request.directories) addDirectory(tree, directory, layers.length, request.mtimeSeconds);
   await storeMissing(tree, layers, records, packer);
   return tree;
+}
+
+function addDirectory(tree: RootfsTree, path: Bytes, layer: number, mtimeSeconds: number): void {
+  try {
+    walkTo(tree, splitPath(path), { layer, mtimeSeconds });
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new Failure(`cannot make the image's directory ${show(path)}: ${error.message}`, { cause: error });
+  }
 }
 
 function addToCover(cover: Cover, layer: Layer, record: LayerRecord): void {

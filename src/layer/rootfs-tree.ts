@@ -74,12 +74,18 @@ export function splitPath(path: Bytes): Bytes[] {
   for (const component of path.split('/')) {
     if (component === '' || component === '.') continue;
     if (component === '..') components.pop();
-    else if (component.length > maxNameBytes)
-      throw new FormatError(`a name of ${component.length} bytes: ${show(component.slice(0, 100))}..`);
-    else if (component.includes('\0')) throw new FormatError(`a name with a NUL: ${show(path)}`);
-    else components.push(component);
+    else {
+      checkName(component);
+      components.push(component);
+    }
   }
   return components;
+}
+
+function checkName(name: Bytes): void {
+  if (name.length > maxNameBytes)
+    throw new FormatError(`a name of ${name.length} bytes: ${show(name.slice(0, 100))}..`);
+  if (name.includes('\0')) throw new FormatError(`a name with a NUL: ${show(name)}`);
 }
 
 /**
@@ -118,6 +124,8 @@ export function walkTo(
       if (child !== undefined && child.layer === create.layer) {
         throw new FormatError(`${show(components.join('/'))} would lie below the file ${show(name)} of the same layer`);
       }
+      // From a link's target: those of paths were looked at when they were split.
+      checkName(name);
       child = { inode: makeDirectory(create.mtimeSeconds), layer: create.layer };
       children.set(name, child);
     }
