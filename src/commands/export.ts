@@ -83,7 +83,7 @@ export function defineExport(program: Command): void {
 }
 
 function parseFormat(format: string): string {
-  if (format in endings || format.startsWith('docker://')) return format;
+  if (Object.hasOwn(endings, format) || format.startsWith('docker://')) return format;
   throw new InvalidArgumentError('formats are sqsh, oci, oci-archive, docker-archive and docker://IMAGE');
 }
 
@@ -98,7 +98,7 @@ async function write(source: ExportSource, flags: ExportFlags, session: Session)
   const { format } = flags;
   const force = flags.force === true || session.settings.forceOverride;
   const output = flags.output ?? `${source.name}${endings[format] ?? ''}`;
-  if (flags.tag !== undefined && !(format in endings && format !== 'sqsh')) {
+  if (flags.tag !== undefined && (format === 'sqsh' || !Object.hasOwn(endings, format))) {
     const why = format === 'sqsh' ? 'a squashfs image has no name' : 'it is part of the name that is pushed to';
     throw new Failure(`cannot use --tag ${flags.tag}: ${why}`, { hint: 'leave it out' });
   }

@@ -52,38 +52,57 @@ export async function loadImage(image: Image, request: LoadRequest): Promise<voi
     const { sizeBytes } = await explain(`cannot write to ${parent}`, () =>
       writeImage(image, file.descriptor, { ...request, packing }, `to ${parent}`),
     );
-    const partial = join(parent, `.${name}.partial-${process.pid}`);
-    await runRole(
-      [
-        ['role', 'extract'],
-        ['file', fromText(file.path)],
-        ['offset', '0'],
-        ['size', String(sizeBytes)],
-        ['target', fromText(partial)],
-        ['quiet', request.quiet ? '1' : '0'],
-      ],
-      { show: true },
-    );
-    await explain(`cannot put ${target} in its place`, () => replace(partial, target, exists));
+    await unpack(file.path, sizeBytes, target, exists, request.quiet);
   } finally {
     file.close();
   }
 }
 
-/** Puts a new tree in place; what was there is gone afterwards. */
-function replace(partial: string, target: string, exists: boolean): void {
-  if (!exists) {
-    renameSync(partial, target);
-    return;
-  }
-  const old = `${partial}-old`;
-  // A signal waits until nothing of either is left over.
+async function unpack(
+  image: string,
+  sizeBytes: number,
+  target: string,
+  exists: boolean,
+  quiet: boolean,
+): Promise<void> {
+  const partial = join(dirname(target), `.${basename(target)}.partial-${process.pid}`);
+  // A signal that comes when the tree is whole waits until it is in its place.
   const forget = onInterrupt(() => {});
   try {
-    renameSync(target, old);
-    renameSync(partial, target);
-    removeTree(old);
+    await runRole(
+      [
+        ['role', 'extract'],
+        ['file', fromText(image)],
+        ['offset', '0'],
+        ['size', String(sizeBytes)],
+        ['target', fromText(partial)],
+        ['quiet', quiet ? '1' : '0'],
+      ],
+      { show: true },
+    );
+    const old = exists ? `${partial}-old` : null;
+    await explain(`cannot put ${target} in its place`, () => replace(partial, target, old));
+    if (old !== null) {
+      const hint = 'remove it as somebody who may: it is of no more use';
+      await explain(`${target} is loaded, but cannot remove ${old}, what it replaced`, () => removeTree(old), hint);
+    }
   } finally {
     forget();
+  }
+}
+
+/** Puts a new tree in place and what was there at `old`; when that cannot be done all is as before, without the new one. */
+function replace(partial: string, target: string, old: string | null): void {
+  try {
+    if (old !== null) renameSync(target, old);
+    try {
+      renameSync(partial, target);
+    } catch (error) {
+      if (old !== null) renameSync(old, target);
+      throw error;
+    }
+  } catch (error) {
+    removeTree(partial);
+    throw error;
   }
 }

@@ -152,6 +152,31 @@ describe('a container that exists', () => {
     expect(listTree(path.join(data, 'np'))).toEqual(ofUser(image));
   });
 
+  needing('stays when it cannot be moved away, and nothing else is left', async () => {
+    const data = makeData();
+    mkdirSync(path.join(data, 'np'));
+    execFileSync('mount', ['-t', 'tmpfs', 'none', path.join(data, 'np')]);
+    try {
+      const ran = await load(data, ['-q', '-f', '-n', 'np', `oci:${makeLayout([{ name: 'x' }])}`]);
+      expect(ran.status).toBe(125);
+      expect(ran.stderr).toMatch(/^bundler: cannot put .*\/np in its place: /);
+      expect(readdirSync(data)).toEqual(['np']);
+    } finally {
+      execFileSync('umount', [path.join(data, 'np')]);
+    }
+  });
+
+  needing('is replaced also when it cannot be removed, which is told', async () => {
+    const data = makeData();
+    expect((await load(data, ['-q', '-n', 'np', `oci:${makeLayout([{ name: 'x' }])}`])).status).toBe(0);
+    mkdirSync(path.join(data, 'np/of-root'));
+    writeFileSync(path.join(data, 'np/of-root/file'), '');
+    const ran = await load(data, ['-q', '-f', '-n', 'np', `oci:${makeLayout([{ name: 'y' }])}`]);
+    expect(ran.status).toBe(125);
+    expect(ran.stderr).toMatch(/^bundler: .*\/np is loaded, but cannot remove .*-old, what it replaced: .*\n {2}try: /);
+    expect(existsSync(path.join(data, 'np/y'))).toBe(true);
+  });
+
   needing('stays when what should replace it cannot be loaded', async () => {
     const data = makeData();
     expect((await load(data, ['-q', '-n', 'np', `oci:${makeLayout([{ name: 'x' }])}`])).status).toBe(0);

@@ -116,6 +116,7 @@ describe('bundler given wrong options', () => {
     ['make of something that is no image', ['make', '/bin/busybox'], /\/bin\/busybox|squashfs/],
     ['make of a directory', ['make', '/etc'], /\/etc/],
     ['a variable that cannot be one', ['make', '--env', '1X', '/bin/busybox'], /1X/],
+    ['an export in no format', ['export', '--format', 'constructor', 'x'], /formats are sqsh, oci/],
     ['inspect of a file that is not there', ['inspect', '/no/such.run'], /\/no\/such\.run/],
     ['verify of something that is no bundle', ['verify', '/bin/busybox'], /\/bin\/busybox|bundle/],
     ['run without a file', ['run'], /file/i],
