@@ -2,7 +2,7 @@
 import type { Bytes } from '../format/bytes.ts';
 import { FormatError, TruncatedError } from '../format/format-error.ts';
 import { addRecords, noAttributes, type PaxAttributes, type PaxRecord, parsePax } from './pax.ts';
-import { checkSparseMap, readGnuRealSize, readGnuSegments, readSparsePrefix, type SparseMap } from './sparse.ts';
+import { checkSparseMap, readGnuRealSize, readGnuSegments, type SparseMap, SparsePrefix } from './sparse.ts';
 import { makeEntry, type StoredEntry } from './stored-entry.ts';
 import type { TarEntry } from './tar-entry.ts';
 import { blockSizeBytes, decodeHeader, isZeroBlock, type TarHeader } from './tar-header.ts';
@@ -18,7 +18,6 @@ export interface TarVisitor {
 }
 
 const maxExtensionBytes = 1 << 20;
-const maxSparsePrefixBytes = 32 << 20;
 const empty = Buffer.alloc(0);
 
 type State = 'header' | 'extension' | 'gnu-sparse' | 'sparse-prefix' | 'content' | 'skip' | 'done';
@@ -42,6 +41,7 @@ export class TarReader {
   #longLink: Bytes | null = null;
   #entry: StoredEntry | null = null;
   #sparse: number[] = [];
+  #prefix: SparsePrefix | null = null;
   #map: SparseMap | null = null;
   #segment = 0;
   /** Bytes of the current segment that have come, and the position in the file. */
@@ -79,25 +79,25 @@ export class TarReader {
   }
 
   #takeBlock(chunk: Buffer, at: number): number {
-    if (this.#held.length === 0 && chunk.length - at >= blockSizeBytes && this.#state !== 'sparse-prefix') {
+    if (this.#held.length === 0 && chunk.length - at >= blockSizeBytes) {
       this.#handleBlock(chunk, at);
       return at + blockSizeBytes;
     }
-    const have = this.#held.length % blockSizeBytes;
-    const part = Math.min(blockSizeBytes - have, chunk.length - at);
+    const part = Math.min(blockSizeBytes - this.#held.length, chunk.length - at);
     this.#held = Buffer.concat([this.#held, chunk.subarray(at, at + part)]);
-    if (this.#held.length % blockSizeBytes === 0) {
-      if (this.#state === 'sparse-prefix') this.#handleSparsePrefix();
-      else {
-        const block = this.#held;
-        this.#held = empty;
-        this.#handleBlock(block, 0);
-      }
+    if (this.#held.length === blockSizeBytes) {
+      const block = this.#held;
+      this.#held = empty;
+      this.#handleBlock(block, 0);
     }
     return at + part;
   }
 
   #handleBlock(block: Buffer, at: number): void {
+    if (this.#prefix !== null) {
+      this.#handleSparsePrefix(this.#prefix, block.subarray(at, at + blockSizeBytes));
+      return;
+    }
     if (this.#state === 'gnu-sparse') {
       const { flat, more } = readGnuSegments(block, at, 'extension');
       this.#sparse.push(...flat);
@@ -146,6 +146,7 @@ export class TarReader {
       else this.#beginSparse();
     } else if (stored.sparse === 'prefix') {
       this.#state = 'sparse-prefix';
+      this.#prefix = new SparsePrefix();
     } else if (stored.sparse === null) {
       this.#beginContent();
     } else {
@@ -175,17 +176,15 @@ export class TarReader {
     if (type === 'g') this.#header = null;
   }
 
-  #handleSparsePrefix(): void {
-    const found = readSparsePrefix(this.#held);
-    if (found === null) {
-      if (this.#held.length > maxSparsePrefixBytes || this.#held.length >= this.#left) {
-        throw new FormatError('a sparse file whose map is incomplete');
-      }
-      return;
+  #handleSparsePrefix(prefix: SparsePrefix, block: Buffer): void {
+    const complete = prefix.take(block);
+    if (prefix.usedBytes > this.#left || (!complete && prefix.usedBytes === this.#left)) {
+      throw new FormatError('a sparse file whose map is incomplete');
     }
-    this.#left -= found.usedBytes;
-    this.#held = empty;
-    this.#sparse = found.flat;
+    if (!complete) return;
+    this.#left -= prefix.usedBytes;
+    this.#sparse = prefix.flat;
+    this.#prefix = null;
     this.#beginSparse();
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FormatError } from '../format/format-error.ts';
 import { parseDecimal } from './pax.ts';
-import { blockSizeBytes, readNumber } from './tar-header.ts';
+import { readNumber } from './tar-header.ts';
 
 /** Where the stored bytes of a sparse file belong: pairs of offset and size, in order; everything else is zeros. */
 export type SparseMap = readonly (readonly [offset: number, sizeBytes: number])[];
@@ -56,28 +56,36 @@ export function parseSparseList(text: string): number[] {
   return flat;
 }
 
-/**
- * GNU sparse format 1.0: the map stands in front of the content, a decimal number a line, the count first, filled up to whole blocks. Takes
- * what is there so far; null when there must be more, else the map and how many bytes it took. Throws FormatError.
- */
-export function readSparsePrefix(content: Buffer): { flat: number[]; usedBytes: number } | null {
-  let at = 0;
-  const next = (): number | null => {
-    const end = content.indexOf(10, at);
-    if (end < 0) return null;
-    const value = parseDecimal(content.toString('latin1', at, end), 'sparse map');
-    at = end + 1;
-    return value;
-  };
-  const count = next();
-  if (count === null) return null;
-  if (count > maxSegments) throw new FormatError('a sparse file with too many segments');
-  const flat: number[] = [];
-  while (flat.length < 2 * count) {
-    const value = next();
-    if (value === null) return null;
-    flat.push(value);
+/** Reads the map of GNU sparse format 1.0, which stands in front of the content: a decimal number a line, the count first, filled up to whole blocks. */
+export class SparsePrefix {
+  readonly flat: number[] = [];
+  /** Bytes of the map so far. */
+  usedBytes = 0;
+  #count: number | null = null;
+  /** The digits of a number that goes on in the next block. */
+  #digits = '';
+
+  /** Takes the next block; true when the map is complete. Throws FormatError. */
+  take(block: Buffer): boolean {
+    this.usedBytes += block.length;
+    for (let at = 0; ; ) {
+      const end = block.indexOf(10, at);
+      this.#digits += block.toString('latin1', at, end < 0 ? block.length : end);
+      if (end < 0) break;
+      at = end + 1;
+      if (this.#takeNumber()) return true;
+    }
+    // No number has more digits.
+    if (this.#digits.length > 16) parseDecimal(this.#digits, 'sparse map');
+    return false;
   }
-  const usedBytes = Math.ceil(at / blockSizeBytes) * blockSizeBytes;
-  return usedBytes > content.length ? null : { flat, usedBytes };
+
+  #takeNumber(): boolean {
+    const value = parseDecimal(this.#digits, 'sparse map');
+    this.#digits = '';
+    if (this.#count === null) this.#count = value;
+    else this.flat.push(value);
+    if (this.#count > maxSegments) throw new FormatError('a sparse file with too many segments');
+    return this.flat.length === 2 * this.#count;
+  }
 }

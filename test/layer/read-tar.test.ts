@@ -22,6 +22,7 @@ import { FormatError, TruncatedError } from '../../src/format/format-error.ts';
 import { TarReader } from '../../src/layer/read-tar.ts';
 import { testNeeding } from '../support/features.ts';
 import { compileProgram } from '../support/programs.ts';
+import { makeRawTar } from '../support/raw-tar.ts';
 import { collectTar } from './collect-tar.ts';
 
 const dirs: string[] = [];
@@ -114,6 +115,46 @@ describe('a tar archive', () => {
       }
     });
   }
+
+  /** A file of format 1.0 with a map as it is given; every second byte is a hole. */
+  const withMap = (map: string, bytes: number) =>
+    makeRawTar([
+      {
+        name: 'x',
+        content: Buffer.concat([
+          Buffer.from(map),
+          Buffer.alloc((512 - (map.length % 512)) % 512),
+          Buffer.alloc(bytes, 'x'),
+        ]),
+        pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': String(2 * bytes) },
+      },
+    ]);
+
+  test('with a map of many segments takes no longer for each of them', () => {
+    const count = 300_000;
+    const lines = Array.from({ length: count }, (_, i) => `${2 * i}\n1\n`);
+    let bytes = 0;
+    const reader = new TarReader({
+      entry: () => true,
+      data(chunk) {
+        bytes += chunk.length;
+      },
+      hole: () => {},
+      end: () => {},
+    });
+    reader.write(withMap(`${count}\n${lines.join('')}`, count));
+    reader.end();
+    expect(bytes).toBe(count);
+  });
+
+  test.each([
+    ['too few numbers', '2\n0\n1\n'],
+    ['a number that is none', '1\n0\nx\n'],
+    ['a number without end', '9'.repeat(5000)],
+    ['more segments than any', '2000000\n'],
+  ])('with a map with %s is refused', (_, map) => {
+    expect(() => collectTar(withMap(map, 2))).toThrow(FormatError);
+  });
 
   testNeeding('root')('keeps extended attributes byte for byte, file capabilities too', () => {
     const dir = scratch();
