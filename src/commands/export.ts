@@ -158,20 +158,18 @@ async function push(
   flags: ExportFlags,
   session: Session,
 ): Promise<Exported> {
-  const { parseImageUri } = await import('../reference/image-uri.ts');
-  const { openRegistrySource } = await import('../importing/open-image.ts');
+  const { parseRegistryReference } = await import('../reference/parse-reference.ts');
+  const { openRegistryClient } = await import('../importing/open-image.ts');
   const { pushImage } = await import('../exporting/push-image.ts');
-  const uri = parseImageUri(format);
-  if (uri.kind !== 'docker') throw new Failure(`cannot push to ${format}: it is no registry`);
-  if (uri.reference.digest !== '')
+  const target = parseRegistryReference(format);
+  if (target.digest !== '')
     throw new Failure(`cannot push to ${format}: a digest follows from what is pushed`, { hint: 'give a tag' });
   if (flags.output !== undefined) throw new Failure('cannot push with --output: it goes to the registry');
-  const { client, cache } = await openRegistrySource(uri.reference, session.request);
+  const client = await openRegistryClient(target, session.request);
   try {
     const { temporaryDirectory } = session.settings;
-    return await pushImage({ ...request, client, target: uri.reference, temporaryDirectory });
+    return await pushImage({ ...request, client, target, temporaryDirectory });
   } finally {
     client.close();
-    cache.close();
   }
 }

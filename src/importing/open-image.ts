@@ -4,6 +4,7 @@ import type { Keychain } from '../credentials/keychain.ts';
 import { Failure } from '../failure.ts';
 import { parseImageUri } from '../reference/image-uri.ts';
 import type { RegistryReference } from '../reference/registry-reference.ts';
+import type { RegistryClient } from '../registry/client.ts';
 import type { BuildSettings } from '../settings/build-settings.ts';
 import { systemDirectory } from '../settings/read-enroot-conf.ts';
 import type { OnEvent } from '../source/events.ts';
@@ -45,14 +46,22 @@ export async function openImage(text: string, request: OpenRequest): Promise<Ima
   );
 }
 
-/** A client for the registry of a reference, with the user's credentials, mirrors, certificates and limits, and the cache. Throws Failure. */
+/** A client for the registry of a reference, and the cache; the caller closes both. Throws Failure. */
 export async function openRegistrySource(reference: RegistryReference, request: OpenRequest): Promise<RegistrySource> {
-  const { settings, onEvent, platform } = request;
+  const { settings, platform } = request;
+  const { openCache } = await import('../cache/blob-cache.ts');
+  const cache = await openCache(settings.cacheDirectory());
+  const client = await openRegistryClient(reference, request);
+  return { client, cache, platform, maxConnections: settings.maxConnections };
+}
+
+/** A client for the registry of a reference, with the user's credentials, mirrors, certificates and limits. The caller closes it. Throws Failure. */
+export async function openRegistryClient(reference: RegistryReference, request: OpenRequest): Promise<RegistryClient> {
+  const { settings, onEvent } = request;
   const { env } = settings;
-  const [{ createRegistryClient }, { createKeychain }, { openCache }] = await Promise.all([
+  const [{ createRegistryClient }, { createKeychain }] = await Promise.all([
     import('../registry/client.ts'),
     import('../credentials/create-keychain.ts'),
-    import('../cache/blob-cache.ts'),
   ]);
   const user = request.user || reference.user;
   const warn = (text: string): void => onEvent({ event: 'warning', text });
@@ -70,7 +79,7 @@ export async function openRegistrySource(reference: RegistryReference, request: 
     }),
     note,
   );
-  const client = createRegistryClient({
+  return createRegistryClient({
     keychain,
     allowHttp: settings.allowHttp,
     connectTimeoutSeconds: settings.connectTimeoutSeconds,
@@ -84,12 +93,6 @@ export async function openRegistrySource(reference: RegistryReference, request: 
     log: note,
     onRetry: warn,
   });
-  return {
-    client,
-    cache: await openCache(settings.cacheDirectory()),
-    platform,
-    maxConnections: settings.maxConnections,
-  };
 }
 
 /** '' for who has no home and does not say where it is: then there is nothing in it to be read. */

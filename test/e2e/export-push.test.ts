@@ -102,6 +102,11 @@ describe('an image pushed to a registry', () => {
     expect(readdirSync(temporary)).toEqual([]);
   });
 
+  needing('needs no cache', async () => {
+    const env = { ...login, ENROOT_CACHE_PATH: '/proc/cache' };
+    await succeed(push(`${proxy.host}/team/np:uncached`, ['--json', 'np.sqsh'], env));
+  });
+
   needing('is imported again, and tells what it did', async () => {
     const ran = await push(`${registry.host}/team/told:1`, ['--compression', 'zstd', 'np.run']);
     expect(ran.status, ran.stderr).toBe(0);
