@@ -47,7 +47,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
         target,
         {
           ...stored,
-          open: async () => readRange(file, 0, stored.sizeBytes),
+          open: async () => readRange(file, 0, stored.sizeBytes, `the layer in ${request.temporaryDirectory}`),
           onProgress: (bytes) => request.onSent?.(before + bytes),
         },
         signal,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readSync } from 'node:fs';
+import { describeSystemError, Failure } from '../failure.ts';
 import type { ByteSource } from './archive-walk.ts';
 
 /** Headers of small members come in one read, those of large ones cost little more than their own. */
 const windowBytes = 16 << 10;
 
-/** Reads an open regular file at offsets. */
-export function fileSource(descriptor: number): ByteSource {
+/** Reads an open regular file, which messages call `what`, at offsets. Reading throws Failure. */
+export function fileSource(descriptor: number, what: string): ByteSource {
   const window = Buffer.allocUnsafe(windowBytes);
   let start = 0;
   let end = 0;
@@ -14,23 +15,27 @@ export function fileSource(descriptor: number): ByteSource {
     read(offset, sizeBytes) {
       if (sizeBytes > windowBytes) {
         const bytes = Buffer.allocUnsafe(sizeBytes);
-        return bytes.subarray(0, readFully(descriptor, bytes, offset));
+        return bytes.subarray(0, readFully(descriptor, bytes, offset, what));
       }
       if (offset < start || offset + sizeBytes > end) {
         start = offset;
-        end = offset + readFully(descriptor, window, offset);
+        end = offset + readFully(descriptor, window, offset, what);
       }
       return window.subarray(offset - start, Math.min(offset - start + sizeBytes, end - start));
     },
   };
 }
 
-function readFully(descriptor: number, bytes: Buffer, offset: number): number {
+function readFully(descriptor: number, bytes: Buffer, offset: number, what: string): number {
   let filled = 0;
-  while (filled < bytes.length) {
-    const count = readSync(descriptor, bytes, filled, bytes.length - filled, offset + filled);
-    if (count === 0) break;
-    filled += count;
+  try {
+    while (filled < bytes.length) {
+      const count = readSync(descriptor, bytes, filled, bytes.length - filled, offset + filled);
+      if (count === 0) break;
+      filled += count;
+    }
+  } catch (error) {
+    throw new Failure(`cannot read ${what}: ${describeSystemError(error)}`, { cause: error });
   }
   return filled;
 }

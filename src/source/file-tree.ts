@@ -35,7 +35,8 @@ export async function openDirectoryTree(directory: string, what: string): Promis
       return found?.isFile() ? found.size : null;
     },
     async open(path) {
-      return readOnce(await openFile(join(directory, cleanPath(path))));
+      const file = join(directory, cleanPath(path));
+      return readOnce(await openFile(file), file);
     },
     async close() {},
   };
@@ -49,7 +50,7 @@ export async function openArchiveTree(file: OpenFile, what: string): Promise<Fil
   const members = new Map<string, Member>();
   const { size } = file.status;
   try {
-    for (const member of walkArchive(fileSource(file.descriptor))) {
+    for (const member of walkArchive(fileSource(file.descriptor, what))) {
       if (member.offset + member.sizeBytes > size) throw new FormatError(`it ends inside ${member.path}`);
       members.set(member.path, member);
     }
@@ -77,7 +78,7 @@ export async function openArchiveTree(file: OpenFile, what: string): Promise<Fil
     async open(path) {
       const member = find(path);
       if (member === null) throw new Failure(`cannot read ${what}: it has no file ${path}`);
-      return readRange(file, member.offset, member.sizeBytes);
+      return readRange(file, member.offset, member.sizeBytes, what);
     },
     async close() {
       file.close();

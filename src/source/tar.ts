@@ -52,7 +52,7 @@ export async function openTar(path: string, source: string, options: SourceOptio
   if (stream !== undefined) return openStream(stream, 'standard input', source, options);
   const file = await openPlainFile(path);
   // A pipe or a device is read once, in order.
-  if (!file.status.isFile()) return openStream(readOnce(file), path, source, options);
+  if (!file.status.isFile()) return openStream(readOnce(file, path), path, source, options);
   return openRegularFile(file, path, source, options);
 }
 
@@ -70,11 +70,11 @@ async function openRegularFile(file: OpenFile, path: string, source: string, opt
   const { size } = file.status;
   try {
     if (size === 0) throw new Failure(`cannot read ${path}: it is empty`);
-    const stored = () => readRange(file, 0, size);
-    const compression = detectCompression(Buffer.from(fileSource(file.descriptor).read(0, 8)));
+    const stored = () => readRange(file, 0, size, path);
+    const compression = detectCompression(Buffer.from(fileSource(file.descriptor, path).read(0, 8)));
     const kind =
       compression === 'none'
-        ? classify(fileSource(file.descriptor), path)
+        ? classify(fileSource(file.descriptor, path), path)
         : await classifyStream(decompress(stored(), compression, path), path);
     if (kind === 'rootfs') {
       const open = async () => (isBuiltIn(compression) ? stored() : decompress(stored(), compression, path));
@@ -132,7 +132,7 @@ async function openKind(
   let seen = kind;
   if (seen === null) {
     try {
-      seen = classify(fileSource(file.descriptor), what);
+      seen = classify(fileSource(file.descriptor, what), what);
     } catch (error) {
       file.close();
       throw error;
@@ -147,7 +147,7 @@ async function openKind(
   const { size } = file.status;
   const name = what === 'standard input' ? 'image' : nameOfFile(what);
   return makeRootfsImage(source, name, {
-    open: async () => readRange(file, 0, size),
+    open: async () => readRange(file, 0, size, what),
     sizeBytes: size,
     close: async () => file.close(),
   });
@@ -176,9 +176,9 @@ function classify(source: ByteSource, what: string): TarKind | null {
  */
 export async function openArchiveFile(path: string, options: SourceOptions): Promise<OpenFile> {
   const file = await openPlainFile(path);
-  if (!file.status.isFile()) return spoolPlain(readOnce(file), path, options);
-  const compression = detectCompression(Buffer.from(fileSource(file.descriptor).read(0, 8)));
-  return compression === 'none' ? file : spoolPlain(readOnce(file), path, options);
+  if (!file.status.isFile()) return spoolPlain(readOnce(file, path), path, options);
+  const compression = detectCompression(Buffer.from(fileSource(file.descriptor, path).read(0, 8)));
+  return compression === 'none' ? file : spoolPlain(readOnce(file, path), path, options);
 }
 
 async function spoolPlain(stream: Readable, path: string, options: SourceOptions): Promise<OpenFile> {

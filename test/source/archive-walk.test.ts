@@ -21,7 +21,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 function walk(file: string) {
   const descriptor = openSync(file, 'r');
   try {
-    return [...walkArchive(fileSource(descriptor))];
+    return [...walkArchive(fileSource(descriptor, 'the archive'))];
   } finally {
     closeSync(descriptor);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestOf } from '../../src/source/digest.ts';
@@ -202,6 +202,9 @@ describe('a layout made by hand', () => {
     await expect(layerOf(`oci:${path}`)).rejects.toThrow(`the layer ${layer} of ${path} does not match its digest`);
     rmSync(blob(layer));
     await expect(layerOf(`oci:${path}`)).rejects.toThrow(`its blob ${layer} is missing`);
+    // Its first page is never there.
+    symlinkSync('/proc/self/mem', blob(layer));
+    await expect(layerOf(`oci:${path}`)).rejects.toThrow(`cannot read ${blob(layer)}: input/output error`);
     writeFileSync(blob(image.digest), ' '.repeat(image.size));
     await expect(layerOf(`oci:${path}`)).rejects.toThrow(`the blob ${image.digest} of ${path} does not match`);
     putIndex([put('x', ociIndex)]);
