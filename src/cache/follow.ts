@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, type Hash } from 'node:crypto';
-import { close, constants, openSync, read } from 'node:fs';
+import { close, constants, fstatSync, openSync, read } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { Failure } from '../failure.ts';
 import type { Flight } from './flight.ts';
 import { blobPath, explainCache, parseDigest } from './layout.ts';
-import { damaged } from './open-blob.ts';
+import { damaged, removeBad } from './open-blob.ts';
 
 const chunkBytes = 512 << 10;
 const readAt = promisify(read);
@@ -109,8 +109,9 @@ export function followFlight(directory: string, flight: Flight): Readable {
 
   function finish(): null {
     const found = source?.hash?.digest('hex');
-    if (found !== undefined && found !== hex) throw damaged(directory, blob, `${algorithm}:${found}`);
-    return null;
+    if (found === undefined || found === hex) return null;
+    removeBad(blobPath(directory, blob.digest), fstatSync((source as Source).descriptor));
+    throw damaged(directory, blob, `${algorithm}:${found}`);
   }
 
   flight.watchers.add(watcher);

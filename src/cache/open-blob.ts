@@ -88,7 +88,7 @@ export function streamVerified(directory: string, blob: NamedBlob, handle: FileH
     }
     const found = hash.digest('hex');
     if (found === hex) return null;
-    await removeBad(blobPath(directory, blob.digest), handle);
+    removeBad(blobPath(directory, blob.digest), await handle.stat());
     throw damaged(directory, blob, `${algorithm}:${found}`);
   }
   return new Readable({
@@ -108,6 +108,7 @@ export function streamVerified(directory: string, blob: NamedBlob, handle: FileH
   });
 }
 
+/** The failure of a blob whose bytes have another digest, and which was removed. found: that digest. */
 export function damaged(directory: string, blob: NamedBlob, found: string): Failure {
   return new Failure(`${blob.digest} is damaged in the cache ${directory}: the digest of what is there is ${found}`, {
     hint: 'try again: it was removed from the cache',
@@ -115,8 +116,7 @@ export function damaged(directory: string, blob: NamedBlob, found: string): Fail
 }
 
 /** Removes a bad blob, unless a good one has taken its place meanwhile. */
-async function removeBad(path: string, handle: FileHandle): Promise<void> {
-  const bad = await handle.stat();
+export function removeBad(path: string, bad: Stats): void {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there?.ino === bad.ino && there.dev === bad.dev) removeQuietly(path);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type BlobCache, openCache } from '../../src/cache/blob-cache.ts';
-import { keyOf, leaseDirectory, partialDirectory } from '../../src/cache/layout.ts';
+import { blobPath, keyOf, leaseDirectory, partialDirectory } from '../../src/cache/layout.ts';
 import type { PartialBlob } from '../../src/cache/partial.ts';
 import { makeBlob, makeScratch } from './rig.ts';
 
@@ -128,7 +128,8 @@ test('after a restart with other bytes it fails, though the download succeeds', 
   expect(await outcome).toBe('downloaded');
 });
 
-test('when another process took over, it goes on with what that one downloaded', async () => {
+/** A follower that has read 900,000 bytes when another process takes the download over and completes it. */
+async function followTakeover() {
   const { partial, outcome } = startControlled();
   const download = await partial;
   await download.append(blob.bytes.subarray(0, 900_000));
@@ -140,9 +141,27 @@ test('when another process took over, it goes on with what that one downloaded',
   const successor = await openCache(scratch.path, { staleMs: 200 });
   const theirs = successor.obtain(blob, async (mine) => mine.append(blob.bytes.subarray(mine.sizeBytes)));
   expect(await Promise.all([outcome, theirs])).toEqual(['waited', 'downloaded']);
+  successor.close();
+  return { iterator, first };
+}
+
+test('when another process took over, it goes on with what that one downloaded', async () => {
+  const { iterator, first } = await followTakeover();
   const rest = await take(iterator, blob.sizeBytes);
   expect(Buffer.concat([first, rest]).equals(blob.bytes)).toBe(true);
-  successor.close();
+});
+
+test('what another process downloaded is removed when it went bad', async () => {
+  const { iterator } = await followTakeover();
+  const path = blobPath(scratch.path, blob.digest);
+  const descriptor = openSync(path, 'r+');
+  writeSync(descriptor, Buffer.from([(blob.bytes.at(-1) as number) ^ 1]), 0, 1, blob.sizeBytes - 1);
+  closeSync(descriptor);
+  await expect(take(iterator, blob.sizeBytes)).rejects.toMatchObject({
+    message: expect.stringContaining('is damaged in the cache'),
+    hint: expect.stringContaining('it was removed from the cache'),
+  });
+  expect(existsSync(path)).toBe(false);
 });
 
 test('one that nobody reads any more lets go, also while it waits', async () => {
