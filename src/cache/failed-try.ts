@@ -25,6 +25,7 @@ export function noteFailedTry(directory: string, key: string, host: Host): void 
   if (!renameQuietly(temporary, notePath(directory, key))) removeQuietly(temporary);
 }
 
+/** Takes the note away: the blob is there. */
 export function forgetFailedTries(directory: string, key: string): void {
   removeQuietly(notePath(directory, key));
 }

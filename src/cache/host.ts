@@ -42,6 +42,7 @@ export function nameWriter(host: Host): string {
   return `${host.key}-${process.pid}-${start}-${randomBytes(8).toString('hex')}`;
 }
 
+/** What nameWriter wrote; undefined for any other text. */
 export function parseWriter(text: string): Writer | undefined {
   const match = /^([0-9a-f]{16})-([1-9]\d{0,9})-(\d{1,20})-[0-9a-f]{16}$/.exec(text);
   if (match === null) return undefined;

@@ -39,15 +39,18 @@ export function keyOf(digest: string): string {
   return `${algorithm}-${hex}`;
 }
 
+/** Where a blob is when it is whole. Throws Failure for what is no digest. */
 export function blobPath(directory: string, digest: string): string {
   const { algorithm, hex } = parseDigest(digest);
   return join(directory, 'blobs', algorithm, hex);
 }
 
+/** Where blobs are until they are whole. */
 export function partialDirectory(directory: string): string {
   return join(directory, 'partial');
 }
 
+/** Where those who download say so, and where failed tries are noted. */
 export function leaseDirectory(directory: string): string {
   return join(directory, 'leases');
 }

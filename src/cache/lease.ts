@@ -47,6 +47,7 @@ export interface Watch {
 /** One look counts no more than this: a waiter that was suspended has seen nothing meanwhile. */
 const maxLookMs = 1000;
 
+/** A watch that has seen nothing. */
 export function startWatch(): Watch {
   return { seen: '', unchangedMs: 0, lookedAtMs: 0 };
 }

@@ -17,6 +17,7 @@ export function blobPath(digest: string): string {
   return `blobs/${digest.replace(':', '/')}`;
 }
 
+/** The descriptor of a configuration. */
 export function describeConfig(bytes: Buffer): Descriptor {
   return { mediaType: mediaTypes.ociConfig, digest: digestOf(bytes), sizeBytes: bytes.length };
 }
@@ -49,6 +50,7 @@ export function makeIndexEntry(manifest: Descriptor, platform: Platform | null, 
   };
 }
 
+/** index.json of these entries. */
 export function makeIndex(entries: readonly object[]): Buffer {
   return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: entries }));
 }

@@ -11,6 +11,7 @@ export interface PaxAttributes {
   readonly map: readonly number[];
 }
 
+/** Of an archive without pax headers. */
 export const noAttributes: PaxAttributes = { values: new Map(), map: [] };
 
 /** Reads the records "LENGTH KEY=VALUE\n" of a pax header's content (POSIX pax). Throws FormatError. */

@@ -42,6 +42,7 @@ export function createTree(mtimeSeconds: number): RootfsTree {
   return { root: { inode: makeDirectory(mtimeSeconds), layer: -1 } };
 }
 
+/** A directory that no layer describes: of root, mode 0755, empty. */
 export function makeDirectory(mtimeSeconds: number): Inode {
   const meta: TarEntry = {
     path: '',

@@ -25,4 +25,5 @@ export interface TarEntry {
   readonly xattrs: ReadonlyMap<Bytes, Buffer>;
 }
 
+/** One for all entries without any. */
 export const noXattrs: ReadonlyMap<Bytes, Buffer> = new Map();

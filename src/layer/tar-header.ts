@@ -2,6 +2,7 @@
 import type { Bytes } from '../format/bytes.ts';
 import { FormatError } from '../format/format-error.ts';
 
+/** A tar consists of blocks of this size. */
 export const blockSizeBytes = 512;
 
 /** One header block of a tar as it stands (POSIX ustar interchange format; tar(5)), before extensions change it. */

@@ -43,6 +43,7 @@ type Way =
   | { readonly kind: 'basic' }
   | { readonly kind: 'bearer'; readonly realm: URL; readonly service: string; readonly scope: string };
 
+/** The authorizer of a client: it remembers how each host wants to be shown what. */
 export function createAuthorizer(parts: SharedParts): Authorizer {
   const ways = new Map<string, Way>();
   const credentials = new Map<string, Promise<Credential | null>>();

@@ -35,6 +35,7 @@ export interface TokenSource {
   get(request: TokenRequest, rejected?: string): Promise<string>;
 }
 
+/** The tokens of a client, kept in memory only. */
 export function createTokenSource(parts: SharedParts): TokenSource {
   const kept = new Map<string, Token>();
   const underway = new Map<string, Promise<string>>();

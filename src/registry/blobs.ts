@@ -20,6 +20,7 @@ export interface BlobDownloads {
   download(ref: RegistryReference, blob: Descriptor, partial: PartialBlob, signal: AbortSignal): Promise<void>;
 }
 
+/** Downloads by the operations of a client. */
 export function createBlobDownloads(operations: Operations): BlobDownloads {
   /** The mirror from which a blob came whole, by digest: asked for it again, it cannot have been right. */
   const deliveredBy = new Map<string, string>();

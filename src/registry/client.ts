@@ -39,6 +39,7 @@ export interface RegistryClient {
   close(): void;
 }
 
+/** A client for registries (OCI distribution-spec); nothing is connected before the first request. Its promises reject with RegistryFailure. */
 export function createRegistryClient(options: RegistryOptions): RegistryClient {
   const full = completeOptions(options);
   const transport = createTransport(full);

@@ -39,6 +39,7 @@ export interface Exchange {
 
 const maxRenewals = 2;
 
+/** The exchange of a client: it remembers each host's scheme and grants. */
 export function createExchange(parts: SharedParts): Exchange {
   const { options } = parts;
   const schemes = createSchemes(options.allowHttp);

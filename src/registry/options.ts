@@ -37,6 +37,7 @@ export interface RegistryOptions {
 /** The options with everything that was left out. */
 export type FullOptions = Required<RegistryOptions>;
 
+/** Options with what was left out filled in. */
 export function completeOptions(options: RegistryOptions): FullOptions {
   return {
     mirrors: [],

@@ -36,6 +36,7 @@ export interface Push {
   putManifest(ref: RegistryReference, bytes: Buffer, mediaType: string, signal: AbortSignal): Promise<string>;
 }
 
+/** Pushes by the operations of a client; it remembers uploads that were opened in place of a mount. */
 export function createPush({ parts, exchange }: Operations): Push {
   /** Uploads that a registry opened instead of mounting, by repository and digest: the upload that follows uses them. */
   const opened = new Map<string, URL>();

@@ -29,6 +29,7 @@ export interface SecretMask {
   mask(text: string): string;
 }
 
+/** A mask that knows no secret yet; those of fewer than three characters are never blotted out. */
 export function createSecretMask(): SecretMask {
   const secrets = new Set<string>();
   const add = (secret: string) => {

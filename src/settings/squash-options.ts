@@ -33,6 +33,7 @@ export interface ParsedSquashOptions {
   readonly lzo: boolean;
 }
 
+/** Without ENROOT_SQUASH_OPTIONS: zstd level 3, where enroot has lzo. */
 export const defaultSquashOptions: SquashOptions = {
   compressor: 'zstd',
   level: 3,

@@ -19,6 +19,7 @@ export const mediaTypes = {
 
 /** Registries refuse larger manifests too (distribution-spec: 4 MiB). */
 export const maxManifestBytes = 4 << 20;
+/** More than any engine stacks (overlayfs: 500). */
 export const maxLayers = 1000;
 const maxIndexEntries = 10_000;
 const schema1 = 'application/vnd.docker.distribution.manifest.v1';
