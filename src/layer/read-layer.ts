@@ -11,22 +11,25 @@ const compressionHeadBytes = 8;
 
 /**
  * Reads a layer from its first to its last byte, so that its digest is checked too. pause is awaited after each piece (up to 1 MiB): the consumer's
- * way to slow the reader down. Throws Failure, naming the layer, for what is wrong with its content; what the layer's own stream throws passes.
+ * way to slow the reader down. Throws Failure, naming the layer, for what is wrong with its content; what the layer's own stream and pause throw passes.
  */
 export async function readLayer(layer: Layer, visitor: TarVisitor, pause: () => Promise<void>): Promise<void> {
   const stored = await layer.open();
+  let isLayerAtFault = true;
   try {
     const { head, all } = await peek(stored, compressionHeadBytes);
     const plain = decompress(all, detectCompression(head), nameOf(layer));
     const reader = new TarReader(visitor);
     for await (const piece of plain) {
       reader.write(piece as Buffer);
+      isLayerAtFault = false;
       await pause();
+      isLayerAtFault = true;
     }
     reader.end();
   } catch (error) {
     stored.destroy();
-    await verifyWhole(layer);
+    if (isLayerAtFault) await verifyWhole(layer);
     throw nameLayer(layer, error);
   }
 }
