@@ -64,7 +64,11 @@ export function defineCache(program: Command): void {
       });
       if (flags.json === true) reporter.json(pruned);
       else reporter.result(formatPruned(pruned, flags.dryRun === true));
-      if (pruned.failed.length > 0) throw new Failure(`cannot remove ${pruned.failed.join('; ')}`);
+      if (pruned.failed.length > 0) {
+        throw new Failure(`cannot remove ${pruned.failed.join('; ')}`, {
+          hint: 'have it pruned by whom the cache belongs to',
+        });
+      }
     });
 }
 

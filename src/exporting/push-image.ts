@@ -20,8 +20,6 @@ export interface PushRequest extends ExportRequest {
   readonly target: RegistryReference;
   /** Where compressed layers are kept until they are uploaded (ENROOT_TEMP_PATH). */
   readonly temporaryDirectory: string;
-  /** Bytes of layers sent so far. */
-  readonly onSent?: (bytes: number) => void;
 }
 
 /**
@@ -29,9 +27,9 @@ export interface PushRequest extends ExportRequest {
  * manifest comes last, so that the tag never names an incomplete image. Throws Failure.
  */
 export async function pushImage(request: PushRequest): Promise<ExportedImage & { sentBytes: number }> {
-  const { client, target, signal } = request;
+  const { client, target } = request;
   // Who may not push learns it before a layer is made for nothing.
-  await client.hasBlob(target, emptyDigest, signal);
+  await client.hasBlob(target, emptyDigest);
   const layers: StoredLayer[] = [];
   let sentBytes = 0;
   for (const layer of request.layers) {
@@ -41,17 +39,11 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
         keep(file, await layer.open(), request),
       );
       layers.push(stored);
-      if (await client.hasBlob(target, stored.digest, signal)) continue;
-      const before = sentBytes;
-      await client.uploadBlob(
-        target,
-        {
-          ...stored,
-          open: async () => readRange(file, 0, stored.sizeBytes, `the layer in ${request.temporaryDirectory}`),
-          onProgress: (bytes) => request.onSent?.(before + bytes),
-        },
-        signal,
-      );
+      if (await client.hasBlob(target, stored.digest)) continue;
+      await client.uploadBlob(target, {
+        ...stored,
+        open: async () => readRange(file, 0, stored.sizeBytes, `the layer in ${request.temporaryDirectory}`),
+      });
       sentBytes += stored.sizeBytes;
     } finally {
       file.close();
@@ -59,11 +51,11 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
   }
   const configBytes = request.makeConfig(layers.map(({ diffId }) => diffId));
   const config = describeConfig(configBytes);
-  if (!(await client.hasBlob(target, config.digest, signal))) {
-    await client.uploadBlob(target, { ...config, open: async () => Readable.from([configBytes]) }, signal);
+  if (!(await client.hasBlob(target, config.digest))) {
+    await client.uploadBlob(target, { ...config, open: async () => Readable.from([configBytes]) });
   }
   const manifest = makeManifest(config, layers);
-  const manifestDigest = await client.putManifest(target, manifest.bytes, manifest.descriptor.mediaType, signal);
+  const manifestDigest = await client.putManifest(target, manifest.bytes, manifest.descriptor.mediaType);
   const sizeBytes = layers.reduce((sum, layer) => sum + layer.sizeBytes, config.sizeBytes);
   return {
     output: formatProvenance(target),
@@ -75,16 +67,12 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
   };
 }
 
-function keep(
-  file: AnonymousFile,
-  tar: Readable,
-  { compression, signal, onProgress }: PushRequest,
-): Promise<StoredLayer> {
+function keep(file: AnonymousFile, tar: Readable, { compression, onProgress }: PushRequest): Promise<StoredLayer> {
   let at = 0;
   const write = (chunk: Buffer): void => {
     for (let done = 0; done < chunk.length; )
       done += writeSync(file.descriptor, chunk, done, chunk.length - done, at + done);
     at += chunk.length;
   };
-  return storeLayer(tar, write, { compression, signal, onProgress });
+  return storeLayer(tar, write, { compression, onProgress });
 }

@@ -12,7 +12,6 @@ export interface ExportRequest {
   /** What the image is called: `localhost/np:1` in an archive, also just a tag in a layout; '' for no name. */
   readonly reference: string;
   readonly compression: LayerCompression;
-  readonly signal?: AbortSignal;
   /** Bytes of the uncompressed layers so far. */
   readonly onProgress?: (tarBytes: number) => void;
 }

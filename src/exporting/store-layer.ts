@@ -16,7 +16,6 @@ export interface StoredLayer extends Descriptor {
 
 export interface StoreOptions {
   readonly compression: LayerCompression;
-  readonly signal?: AbortSignal | undefined;
   /** Bytes of the uncompressed tar so far. */
   readonly onProgress?: ((tarBytes: number) => void) | undefined;
 }
@@ -30,7 +29,7 @@ const zstdLevel = 3;
 export async function storeLayer(
   tar: Readable,
   write: (chunk: Buffer) => Promise<void> | void,
-  { compression, signal, onProgress }: StoreOptions,
+  { compression, onProgress }: StoreOptions,
 ): Promise<StoredLayer> {
   const diffHash = createHash('sha256');
   const hash = createHash('sha256');
@@ -38,7 +37,6 @@ export async function storeLayer(
   let tarBytes = 0;
   async function* hashing(): AsyncGenerator<Buffer> {
     for await (const chunk of tar as AsyncIterable<Buffer>) {
-      signal?.throwIfAborted();
       diffHash.update(chunk);
       tarBytes += chunk.length;
       onProgress?.(tarBytes);

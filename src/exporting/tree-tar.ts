@@ -14,7 +14,6 @@ import { encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
 export function openTreeTar(
   source: WalkedSource,
   select: (visitor: TreeVisitor) => TreeVisitor = (all) => all,
-  onSkippedSockets: (count: number) => void = () => {},
 ): Readable {
   let started = false;
   let wake: (() => void) | null = null;
@@ -57,8 +56,7 @@ export function openTreeTar(
           if (stream.destroyed) throw new Error('the reader has gone');
         },
       };
-      const { skippedSockets } = await walkTree(source, select(visitor));
-      if (skippedSockets > 0) onSkippedSockets(skippedSockets);
+      await walkTree(source, select(visitor));
       push(endOfArchive);
       stream.push(null);
     } catch (error) {

@@ -65,22 +65,6 @@ describe.each(['gzip', 'zstd', 'none'] as const)('a layer stored with %s', (comp
     await expect(storeLayer(endless, full, { compression })).rejects.toThrow('the disk is full');
     expect(endless.destroyed).toBe(true);
   });
-
-  test('can be given up', async () => {
-    const abort = new AbortController();
-    const endless = new Readable({
-      read() {
-        this.push(content);
-      },
-    });
-    const storing = storeLayer(endless, () => {}, {
-      compression,
-      signal: abort.signal,
-      onProgress: () => abort.abort(),
-    });
-    await expect(storing).rejects.toMatchObject({ name: 'AbortError' });
-    expect(endless.destroyed).toBe(true);
-  });
 });
 
 test('gzip of exactly one block or several is whole', async () => {

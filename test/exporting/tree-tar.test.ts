@@ -87,24 +87,16 @@ describe('the tar of a tree', () => {
     }
   });
 
-  test('has no sockets, and says how many', async () => {
+  test('has no sockets', async () => {
     const place = join(dir, 'with-socket');
     mkdirSync(place);
     const server = createServer().listen(join(place, 'socket'));
-    const skipped: number[] = [];
     try {
-      const archive = await buffer(
-        openTreeTar(
-          { directory: place },
-          (all) => all,
-          (count) => void skipped.push(count),
-        ),
-      );
+      const archive = await buffer(openTreeTar({ directory: place }));
       expect(archive).toHaveLength(512 + 1024);
     } finally {
       server.close();
     }
-    expect(skipped).toEqual([1]);
   });
 
   test('fails as the walk fails', async () => {
