@@ -143,7 +143,7 @@ describe('a registry with a token server', () => {
     tokens.failNext(503, 429);
     const client = clientOf();
     await client.fetchManifest(refOf(tokened.host, 'team/app', '1.0'));
-    expect(client.log.filter((line) => /try \d of 3 more/.test(line))).toHaveLength(2);
+    expect(client.log.filter((line) => /trying again in .* \(\d of 3\)$/.test(line))).toHaveLength(2);
   });
 });
 
