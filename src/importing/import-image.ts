@@ -70,6 +70,7 @@ export async function writeImage(
       ? []
       : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
   const workdir = config?.config.WorkingDir ?? '';
+  warnOfEnvironment(config?.config.Env ?? [], onEvent);
   const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds }, name);
   try {
     // What fails while another layer is read, or while all wait for the network, ends the import at once.
@@ -92,6 +93,16 @@ export async function writeImage(
     await packer.abort();
     throw error;
   }
+}
+
+/** /etc/environment has a line for each variable: one whose value has several is in image.json only, from where bundles and export have it. */
+function warnOfEnvironment(env: readonly string[], onEvent: OnEvent): void {
+  const names = env.filter((variable) => variable.includes('\n')).map((variable) => variable.split('=', 1)[0]);
+  if (names.length === 0) return;
+  onEvent({
+    event: 'warning',
+    text: `left out of /etc/environment, as its value has several lines: ${names.join(', ')}`,
+  });
 }
 
 /**

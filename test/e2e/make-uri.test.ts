@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { bundler } from '../support/bundle.ts';
@@ -44,6 +44,23 @@ afterAll(async () => {
 });
 
 describe('a bundle made of an image', () => {
+  e2e('has a variable of several lines, which /etc/environment cannot have, as make says', async () => {
+    const cwd = makeCwd();
+    const files = [
+      { name: 'bin/' },
+      { name: 'bin/busybox', content: readFileSync('/bin/busybox'), mode: 0o755 },
+      { name: 'bin/sh', type: '2', link: 'busybox' },
+    ];
+    writeLayout(path.join(cwd, 'lines'), [{ tar: makeRawTar(files) }], { Env: ['LINES=one\ntwo', 'PLAIN=x'] });
+    const made = await make(cwd, ['oci:lines', '-o', 'x.run']);
+    expect(made.status, made.stderr).toBe(0);
+    expect(made.stderr).toContain('left out of /etc/environment, as its value has several lines: LINES\n');
+    const ran = await run([path.join(cwd, 'x.run'), 'sh', '-c', 'echo "$LINES $PLAIN"; busybox cat /etc/environment'], {
+      cwd,
+    });
+    expect(ran).toMatchObject({ status: 0, stdout: 'one\ntwo x\nPLAIN=x\n' });
+  });
+
   e2e('of a layout starts as its configuration says, and is all that is made', async () => {
     const cwd = makeCwd();
     const made = await make(cwd, [`oci:${layout}`]);
