@@ -148,7 +148,7 @@ async function makeRequest(source: ExportSource, reference: string, flags: Expor
     makeConfig: (diffIds: readonly string[]) => describeExport(source, diffIds, settings.sourceDateSeconds),
     reference,
     compression: flags.compression,
-    onProgress: (bytes: number) => view.show({ event: 'received', bytes }),
+    onProgress: (bytes: number) => view.show({ event: 'compressed', bytes }),
   };
 }
 
@@ -168,7 +168,8 @@ async function push(
   const client = await openRegistryClient(target, session.request);
   try {
     const { temporaryDirectory } = session.settings;
-    return await pushImage({ ...request, client, target, temporaryDirectory });
+    const onSent = (bytes: number, sizeBytes: number): void => session.view.show({ event: 'sent', bytes, sizeBytes });
+    return await pushImage({ ...request, client, target, temporaryDirectory, onSent });
   } finally {
     client.close();
   }

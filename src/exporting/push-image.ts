@@ -20,6 +20,8 @@ export interface PushRequest extends ExportRequest {
   readonly target: RegistryReference;
   /** Where compressed layers are kept until they are uploaded (ENROOT_TEMP_PATH). */
   readonly temporaryDirectory: string;
+  /** Bytes of a layer that the registry got so far, and its size. */
+  readonly onSent?: (bytes: number, sizeBytes: number) => void;
 }
 
 /**
@@ -42,6 +44,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
       if (await client.hasBlob(target, stored.digest)) continue;
       await client.uploadBlob(target, {
         ...stored,
+        onProgress: (bytes) => request.onSent?.(bytes, stored.sizeBytes),
         open: async () => readRange(file, 0, stored.sizeBytes, `the layer in ${request.temporaryDirectory}`),
       });
       sentBytes += stored.sizeBytes;

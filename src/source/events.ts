@@ -22,6 +22,9 @@ export type ImportEvent =
     }
   /** Bytes of an archive that came from a daemon or from stdin. */
   | { readonly event: 'received'; readonly bytes: number }
+  /** Of an export: bytes of the layer that were read and compressed so far, or that a registry got of it. */
+  | { readonly event: 'compressed'; readonly bytes: number }
+  | { readonly event: 'sent'; readonly bytes: number; readonly sizeBytes: number }
   | { readonly event: 'writing'; readonly output: string }
   | { readonly event: 'note'; readonly text: string }
   | { readonly event: 'warning'; readonly text: string };

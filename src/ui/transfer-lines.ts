@@ -2,12 +2,14 @@
 import type { ImportEvent, LayerState } from '../source/events.ts';
 import { formatSize } from './format-size.ts';
 
-/** What is known of one layer, or of an archive that comes as one stream. */
+type StreamState = 'receiving' | 'compressing' | 'sending';
+
+/** What is known of one layer, or of what comes or goes as one stream. */
 export interface Transfer {
   /** The digest shortened, as docker shows it. */
   readonly label: string;
   readonly sizeBytes: number | null;
-  readonly state: LayerState | 'queued' | 'receiving';
+  readonly state: LayerState | 'queued' | StreamState;
   readonly presentBytes: number;
   /** When bytes began to come, and how many were there then: what the speed is counted from. */
   readonly startedMs: number | null;
@@ -20,10 +22,10 @@ export function addEvent(transfers: readonly Transfer[], event: ImportEvent, now
   if (event.event === 'image') {
     return event.layers.map(({ digest, sizeBytes }) => makeTransfer(digest, sizeBytes));
   }
-  if (event.event === 'received') {
-    const before = transfers[0] ?? { ...makeTransfer('', null), state: 'receiving' as const, startedMs: nowMs };
-    return [{ ...before, presentBytes: event.bytes }, ...transfers.slice(1)];
-  }
+  if (event.event === 'received')
+    return [advanceStream(transfers[0], 'receiving', event.bytes, null, nowMs), ...transfers.slice(1)];
+  if (event.event === 'compressed') return [advanceStream(transfers[0], 'compressing', event.bytes, null, nowMs)];
+  if (event.event === 'sent') return [advanceStream(transfers[0], 'sending', event.bytes, event.sizeBytes, nowMs)];
   if (event.event !== 'layer') return transfers;
   return transfers.map((transfer, index) => (index === event.index ? advance(transfer, event, nowMs) : transfer));
 }
@@ -31,6 +33,19 @@ export function addEvent(transfers: readonly Transfer[], event: ImportEvent, now
 function makeTransfer(digest: string, sizeBytes: number | null): Transfer {
   const label = digest === '' ? 'archive' : digest.replace(/^sha\d+:/, '').slice(0, 12);
   return { label, sizeBytes, state: 'queued', presentBytes: 0, startedMs: null, startBytes: 0, endedMs: null };
+}
+
+/** Another state is another stream, whose speed is its own. */
+function advanceStream(
+  before: Transfer | undefined,
+  state: StreamState,
+  presentBytes: number,
+  sizeBytes: number | null,
+  nowMs: number,
+): Transfer {
+  if (before?.state === state) return { ...before, presentBytes };
+  const label = state === 'receiving' ? 'archive' : 'layer';
+  return { ...makeTransfer('', sizeBytes), label, state, presentBytes, startedMs: nowMs };
 }
 
 function advance(transfer: Transfer, event: ImportEvent & { event: 'layer' }, nowMs: number): Transfer {
@@ -57,13 +72,19 @@ const words: Record<Transfer['state'], string> = {
   reading: 'unpacking',
   done: 'done',
   receiving: 'receiving',
+  compressing: 'compressing',
+  sending: 'sending',
 };
+
+function showsBytes(state: Transfer['state']): boolean {
+  return state === 'downloading' || state === 'receiving' || state === 'compressing' || state === 'sending';
+}
 
 /** One transfer as a line of a terminal, at most `columns` wide. */
 export function formatTransfer(transfer: Transfer, nowMs: number, columns: number): string {
   const { label, sizeBytes, presentBytes, state } = transfer;
   const cells = [label.padEnd(12)];
-  if (state === 'downloading' || state === 'receiving' || (state === 'waiting' && presentBytes > 0)) {
+  if (showsBytes(state) || (state === 'waiting' && presentBytes > 0)) {
     const rate = rateOf(transfer, nowMs);
     if (sizeBytes === null) cells.push(words[state], formatSize(presentBytes));
     else {
