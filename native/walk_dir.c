@@ -14,6 +14,7 @@
 
 #include "userns.h"
 #include "walk_inside.h"
+#include "walk_owners.h"
 
 enum { PART = 256 << 10, MAX_VALUE = 65536 };
 
@@ -22,6 +23,7 @@ struct dir_walk {
 	struct walk walk;
 	const char *root;
 	int let_in;
+	struct owners owners;            // once let in
 	char part[PART], list[XATTR_LIST_MAX], target[PATH_MAX];
 };
 struct names { char **name; size_t count, room; };
@@ -57,7 +59,7 @@ static int names_add(struct names *names, const char *name) {
 }
 
 // After a call that failed for lack of permission: true when it is to be tried again. Modes may forbid even their owner to read (a shadow file, a mountpoint
-// of mode 0); in a user namespace of his own they count no more (user_namespaces(7)). Only his own ids are known there: others show as nobody's.
+// of mode 0); in a user namespace of his own they count no more (user_namespaces(7)). Only his own ids are known there: see tell_owners.
 static int let_in(struct dir_walk *run) {
 	int error = errno;
 	struct userns_map map = { geteuid(), geteuid(), getegid(), getegid() };
@@ -65,9 +67,19 @@ static int let_in(struct dir_walk *run) {
 	if (error != EACCES || run->let_in || geteuid() == 0)
 		return 0;
 	run->let_in = 1;
-	int failed = userns_enter(&map, &ignored);
+	int failed = owners_start(&run->owners) || userns_enter(&map, &ignored);
 	errno = error;
 	return !failed;
+}
+
+// Corrects the ids of an entry, which is open or `name` in `parent`.
+static int tell_owners(struct dir_walk *run, int fd, int parent, const char *name, struct stat *st) {
+	if (!run->owners.process)
+		return 0;
+	OWN_FD found = fd < 0 ? openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (fd < 0)
+		fd = found;
+	return fd < 0 || owners_tell(&run->owners, fd, st) ? fail(run, errno, "look at") : 0;
 }
 
 static int names_read(struct dir_walk *run, int fd, struct names *names) {
@@ -139,10 +151,12 @@ static int send_content(struct dir_walk *run, int fd, uint64_t size) {
 static int visit_all(struct dir_walk *run, int fd);
 
 // fd: the open entry, or -1 for what is not opened, which is `name` in `parent`.
-static int visit_known(struct dir_walk *run, int fd, int parent, const char *name, const struct stat *st, int is_mount) {
+static int visit_known(struct dir_walk *run, int fd, int parent, const char *name, struct stat *st, int is_mount) {
 	uint64_t identity = 0;
 	ssize_t target_size = 0;
 	int before = 0;
+	if (tell_owners(run, fd, parent, name, st))
+		return -1;
 	if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
 		identity = ++run->walk.identities;
 	else if (walk_identify(&run->walk, st->st_ino, st->st_dev, &identity, &before))
@@ -242,6 +256,7 @@ int walk_directory(const char *path, int output, struct fault *why) {
 	int status = walk_begin(&run->walk, output, why);
 	if (!status)
 		status = visit_known(run, fd, -1, "", &st, 0) || walk_end(&run->walk) ? -1 : 0;
+	owners_stop(&run->owners);
 	walk_release(&run->walk);
 	return status;
 }

@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
 import { createHash, type Hash } from 'node:crypto';
-import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  lchownSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { makeImage as makeFixture } from '../../fixtures/make.ts';
@@ -136,6 +147,32 @@ describe('a walk of a directory', () => {
     const ran = await run([process.execPath, '--input-type=module', '-e', request], { user, env });
     expect(ran.stdout).toBe(
       `open /secret: Permission denied|read ${dir} as root, or as a user who may read everything in it\n`,
+    );
+  });
+
+  needing('tells the owners that there are, also when a mode forbids the user who reads to look', async () => {
+    const user = ordinaryUser();
+    const dir = scratch('owners', user);
+    for (const [name, uid, gid] of [
+      ['a', user.uid, user.uid],
+      ['closed', user.uid, user.uid],
+      ['e', 0, 0],
+      ['f', user.uid, 54_321],
+    ] as const) {
+      writeFileSync(path.join(dir, name), name);
+      chownSync(path.join(dir, name), uid, gid);
+    }
+    symlinkSync('e', path.join(dir, 'g'));
+    lchownSync(path.join(dir, 'g'), 12_345, 54_321);
+    chmodSync(path.join(dir, 'closed'), 0);
+    const request = `import { walkTree } from ${JSON.stringify(path.resolve('src/launcher/walk.ts'))};
+      const entry = ({ path, uid, gid, link }) => console.log(path, uid, gid, link);
+      await walkTree({ directory: ${JSON.stringify(dir)} }, { entry, data() {} });`;
+    const env = { BUNDLER_SELF: process.env['BUNDLER_SELF'] ?? '' };
+    const ran = await run([process.execPath, '--input-type=module', '-e', request], { user, env });
+    const own = `${user.uid} ${user.uid}`;
+    expect(ran.stdout + ran.stderr).toBe(
+      ` ${own} \na ${own} \nclosed ${own} \ne 0 0 \nf ${user.uid} 54321 \ng 12345 54321 e\n`,
     );
   });
 
