@@ -8,7 +8,8 @@
 
 #include "walk_inside.h"
 
-enum { BUFFER = 256 << 10, COPIED = 16 << 10, MAX_XATTRS = 65535 };
+// What the attributes of an entry may take: an image can have the same large value in thousands of them, and a record's length is of 32 bits.
+enum { BUFFER = 256 << 10, COPIED = 16 << 10, MAX_XATTRS = 65535, MAX_XATTR_BYTES = 64 << 20 };
 enum { OP_ENTRY = 1, OP_LINK, OP_DATA, OP_END };
 
 struct record { uint32_t size; uint8_t op; } __attribute__((packed));
@@ -124,8 +125,8 @@ int walk_identify(struct walk *walk, uint64_t inode, uint64_t device, uint64_t *
 
 int walk_add_xattr(struct walk *walk, const char *name, const void *value, size_t size) {
 	struct { uint16_t name; uint32_t value; } __attribute__((packed)) head = { (uint16_t)strlen(name), (uint32_t)size };
-	if (walk->xattr_count == MAX_XATTRS)
-		return walk_fault(walk, E2BIG, "read the attributes of");
+	if (walk->xattr_count == MAX_XATTRS || walk->xattrs.size + sizeof head + head.name + size > MAX_XATTR_BYTES)
+		return walk_fault(walk, 0, "there is no room for more than 64 MiB of attributes of");
 	walk->xattr_count++;
 	buffer_add(&walk->xattrs, &head, sizeof head);
 	buffer_add(&walk->xattrs, name, head.name);

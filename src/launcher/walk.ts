@@ -77,7 +77,10 @@ class WalkReader {
   readonly #visitor: TreeVisitor;
   /** The first path of each inode with several names. */
   readonly #paths = new Map<number, Bytes>();
-  #unread: Buffer = Buffer.alloc(0);
+  /** The beginning of a record, in the pieces in which it came, and how many bytes are wanted to go on. */
+  #pieces: Buffer[] = [];
+  #heldBytes = 0;
+  #wantedBytes = 0;
   /** Bytes of the data record at hand, and of the content at hand, that are still to come. */
   #recordLeft = 0;
   #contentLeft = 0;
@@ -89,7 +92,20 @@ class WalkReader {
   }
 
   take(chunk: Buffer): void {
-    const bytes = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (this.#pieces.length === 0) {
+      this.#takeAll(chunk);
+      return;
+    }
+    // A record of many attributes comes in many chunks: joining them each time would cost the square of its size.
+    this.#pieces.push(chunk);
+    this.#heldBytes += chunk.length;
+    if (this.#heldBytes < this.#wantedBytes) return;
+    const bytes = Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    this.#takeAll(bytes);
+  }
+
+  #takeAll(bytes: Buffer): void {
     let at = 0;
     for (;;) {
       at += this.#takeData(bytes, at);
@@ -104,7 +120,13 @@ class WalkReader {
       this.#takeRecord(bytes.subarray(at + 4, at + 4 + sizeBytes));
       at += 4 + sizeBytes;
     }
-    this.#unread = bytes.subarray(at);
+    if (at < bytes.length) this.#hold(bytes.subarray(at));
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#pieces = [bytes];
+    this.#heldBytes = bytes.length;
+    this.#wantedBytes = bytes.length < 5 ? 5 : 4 + bytes.readUInt32LE(0);
   }
 
   #takeData(bytes: Buffer, at: number): number {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect } from 'vitest';
 import { startPacker } from '../../src/launcher/pack.ts';
+import { type WalkedEntry, walkTree } from '../../src/launcher/walk.ts';
 import { compileNative } from './compile.ts';
 import { needing, scratch } from './image-rig.ts';
 import { common, directory, kernelMounts, plain, useLauncher, withMounted, withTarget } from './pack-rig.ts';
@@ -83,6 +84,33 @@ describe('a tree', () => {
     expect(root).toContain(attribute);
     expect(entry).toContain(`/${name} `);
     expect(entry).toContain(attribute);
+  });
+
+  needing('with 64 MiB of attributes on one file tells them; with more a walk refuses it', async () => {
+    const value = Buffer.alloc(65_536, 'x');
+    const walk = async (count: number): Promise<WalkedEntry[]> => {
+      const file = newFile();
+      await withTarget(file, async (target) => {
+        const packer = startPacker(target, common);
+        const xattrs = packer.defineXattrs(
+          new Map(Array.from({ length: count }, (_, at) => [`user.${String(at).padStart(5, '0')}`, value])),
+        );
+        packer.defineFile(1, { ...plain, xattrs }, null);
+        packer.defineDirectory(2, directory, 3, [{ name: 'a', number: 1 }]);
+        await packer.finish(2, 2);
+      });
+      const descriptor = openSync(file, 'r');
+      const found: WalkedEntry[] = [];
+      const source = { descriptor, offset: 0, sizeBytes: statSync(file).size };
+      await walkTree(source, { entry: (entry) => void found.push(entry), data() {} }).finally(() =>
+        closeSync(descriptor),
+      );
+      return found;
+    };
+    const [, entry] = await walk(1000);
+    expect(entry?.xattrs.size).toBe(1000);
+    for (const told of entry?.xattrs.values() ?? []) expect(told.equals(value)).toBe(true);
+    await expect(walk(1100)).rejects.toThrow('there is no room for more than 64 MiB of attributes of /a');
   });
 
   for (const sets of [1, 511, 512, 513, 1024, 1536]) {
