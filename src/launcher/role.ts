@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { onInterrupt } from '../cleanup.ts';
 import { Failure, ShownFailure } from '../failure.ts';
 import { decodeFacts, encodeFacts, type Fact, frame } from '../format/wire.ts';
@@ -46,7 +46,10 @@ export function startRole(facts: readonly Fact[], options: StartOptions = {}): R
   const forget = onInterrupt(stop);
   const messages: Buffer[] = [];
   child.stderr?.on('data', (data: Buffer) => messages.push(data));
-  const input = child.stdio[roleDescriptor] as Writable;
+  // There are no streams when there were no descriptors left for them; then the child's error says so.
+  const streams: readonly unknown[] | undefined = child.stdio;
+  const input = (streams?.[roleDescriptor] ?? new PassThrough()) as Writable;
+  const output = (child.stdout ?? new PassThrough().end()) as Readable;
   input.on('error', () => {});
   input.write(Buffer.concat([handshake, frame(encodeFacts(facts))]));
   const closed = new Promise<void>((resolve, reject) => {
@@ -62,7 +65,7 @@ export function startRole(facts: readonly Fact[], options: StartOptions = {}): R
   });
   const ended = closed.finally(forget);
   ended.catch(() => {});
-  return { input, output: child.stdout as Readable, ended, stop };
+  return { input, output, ended, stop };
 }
 
 /**

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeFacts, type Fact, frame } from '../../src/format/wire.ts';
 import { runRole } from '../../src/launcher/role.ts';
@@ -53,4 +54,16 @@ test.each([1, 5, answer.length - 1])('an answer that ends after %i bytes is refu
 test("the launcher's own message and advice are handed on", async () => {
   answerWith(Buffer.alloc(0), 0, 'echo "bundler: read it: No space" >&2; echo "  try: harder" >&2; exit 125');
   await expect(collect()).rejects.toMatchObject({ message: 'read it: No space', hint: 'harder' });
+});
+
+test('a launcher for which no descriptors are left is told as a failure, not as a crash', () => {
+  answerWith(Buffer.alloc(0), 0);
+  const request = `import { openSync } from 'node:fs';
+    import { runRole } from ${JSON.stringify(resolve('src/launcher/role.ts'))};
+    const held = [];
+    try { for (;;) held.push(openSync('/dev/null')); } catch {}
+    await runRole([['role', 'test']]).catch((error) => console.log(error.constructor.name, error.message));`;
+  const command = 'ulimit -n 100; exec "$0" --input-type=module -e "$1"';
+  const ran = spawnSync('sh', ['-c', command, process.execPath, request], { encoding: 'utf8' });
+  expect(ran.stdout + ran.stderr).toMatch(/^Failure cannot start the launcher .*: spawn .* EMFILE\n$/);
 });
