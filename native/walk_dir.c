@@ -115,6 +115,8 @@ static int names_read(struct dir_walk *run, int fd, struct names *names) {
 // Of an open file, or of a name in the working directory.
 static int add_value(struct dir_walk *run, int fd, const char *name, const char *key) {
 	ssize_t size = fd >= 0 ? fgetxattr(fd, key, run->part, MAX_VALUE) : lgetxattr(name, key, run->part, MAX_VALUE);
+	if (size < 0 && errno == EOVERFLOW && fd >= 0 && run->owners.process && !strcmp(key, "security.capability"))
+		size = owners_capability(&run->owners, fd, run->part, MAX_VALUE);
 	// Gone meanwhile, or shown but not to be read.
 	if (size < 0)
 		return errno == ENODATA || errno == EOPNOTSUPP || errno == EPERM || errno == EACCES ? 0 : fail(run, errno, "read the attributes of");

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// A second process with the same descriptors (CLONE_FILES of clone(2)): it is told the number of one and answers with what fstat(2) tells it,
-// for that shows ids as they are in the user namespace of whoever asks.
+// A second process with the same descriptors (CLONE_FILES of clone(2)): it is told the number of one and answers with what the kernel tells it,
+// for that depends on the user namespace of whoever asks.
 #include "walk_owners.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fault.h"
 
-struct answer { int error; uid_t uid; gid_t gid; };
+enum { MAX_CAPABILITY = 64 };        // linux/capability.h has 24 bytes in its newest revision
+struct question { int fd, about_capability; };
+struct answer { int error; uid_t uid; gid_t gid; ssize_t size; uint8_t value[MAX_CAPABILITY]; };
 
 static ssize_t receive(int socket, void *data, size_t size) {
 	ssize_t done;
@@ -24,19 +29,29 @@ static ssize_t receive(int socket, void *data, size_t size) {
 	return done;
 }
 
+static struct answer find_answer(const struct question *question) {
+	struct answer answer = { 0 };
+	struct stat st;
+	if (question->about_capability) {
+		answer.size = fgetxattr(question->fd, "security.capability", answer.value, sizeof answer.value);
+		answer.error = answer.size < 0 ? errno : 0;
+	} else if (fstat(question->fd, &st)) {
+		answer.error = errno;
+	} else {
+		answer.uid = st.st_uid;
+		answer.gid = st.st_gid;
+	}
+	return answer;
+}
+
 // The descriptors are shared, so no end of the socket tells that the other process has gone: the kernel does.
 static _Noreturn void answer_all(int socket, pid_t parent) {
-	int fd;
+	struct question question;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(0);
-	while (receive(socket, &fd, sizeof fd) == sizeof fd) {
-		struct stat st;
-		struct answer answer = { 0 };
-		if (fstat(fd, &st))
-			answer.error = errno;
-		else
-			answer = (struct answer){ 0, st.st_uid, st.st_gid };
+	while (receive(socket, &question, sizeof question) == sizeof question) {
+		struct answer answer = find_answer(&question);
 		if (send(socket, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer)
 			break;
 	}
@@ -61,21 +76,34 @@ int owners_start(struct owners *owners) {
 	return 0;
 }
 
+static int ask(const struct owners *owners, const struct question *question, struct answer *answer) {
+	if (send(owners->socket, question, sizeof *question, MSG_NOSIGNAL) != sizeof *question)
+		return -1;
+	if (receive(owners->socket, answer, sizeof *answer) != sizeof *answer)
+		answer->error = EIO;
+	errno = answer->error;
+	return answer->error ? -1 : 0;
+}
+
 int owners_tell(const struct owners *owners, int fd, struct stat *st) {
 	struct answer answer;
-	if (send(owners->socket, &fd, sizeof fd, MSG_NOSIGNAL) != sizeof fd)
+	if (ask(owners, &(struct question){ fd, 0 }, &answer))
 		return -1;
-	if (receive(owners->socket, &answer, sizeof answer) != sizeof answer) {
-		errno = EIO;
-		return -1;
-	}
-	if (answer.error) {
-		errno = answer.error;
-		return -1;
-	}
 	st->st_uid = answer.uid;
 	st->st_gid = answer.gid;
 	return 0;
+}
+
+ssize_t owners_capability(const struct owners *owners, int fd, void *value, size_t size) {
+	struct answer answer;
+	if (ask(owners, &(struct question){ fd, 1 }, &answer))
+		return -1;
+	if ((size_t)answer.size > size) {
+		errno = ERANGE;
+		return -1;
+	}
+	memcpy(value, answer.value, (size_t)answer.size);
+	return answer.size;
 }
 
 void owners_stop(struct owners *owners) {

@@ -165,14 +165,18 @@ describe('a walk of a directory', () => {
     symlinkSync('e', path.join(dir, 'g'));
     lchownSync(path.join(dir, 'g'), 12_345, 54_321);
     chmodSync(path.join(dir, 'closed'), 0);
+    // Capabilities of another user namespace: revision 3, cap_net_raw, with 100000 as root (linux/capability.h).
+    const capability = `0x${['03000001', '00002000', '00000000', '00000000', '00000000', '000186a0'].map((word) => Buffer.from(word, 'hex').reverse().toString('hex')).join('')}`;
+    execFileSync('setfattr', ['-n', 'security.capability', '-v', capability, path.join(dir, 'f')]);
     const request = `import { walkTree } from ${JSON.stringify(path.resolve('src/launcher/walk.ts'))};
-      const entry = ({ path, uid, gid, link }) => console.log(path, uid, gid, link);
+      const entry = ({ path, uid, gid, link, xattrs }) =>
+        console.log(path, uid, gid, link + (xattrs.get('security.capability')?.toString('hex') ?? ''));
       await walkTree({ directory: ${JSON.stringify(dir)} }, { entry, data() {} });`;
     const env = { BUNDLER_SELF: process.env['BUNDLER_SELF'] ?? '' };
     const ran = await run([process.execPath, '--input-type=module', '-e', request], { user, env });
     const own = `${user.uid} ${user.uid}`;
     expect(ran.stdout + ran.stderr).toBe(
-      ` ${own} \na ${own} \nclosed ${own} \ne 0 0 \nf ${user.uid} 54321 \ng 12345 54321 e\n`,
+      ` ${own} \na ${own} \nclosed ${own} \ne 0 0 \nf ${user.uid} 54321 ${capability.slice(2)}\ng 12345 54321 e\n`,
     );
   });
 
