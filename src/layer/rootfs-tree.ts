@@ -32,6 +32,8 @@ export interface RootfsTree {
 export type Trail = Name[];
 
 const maxLinks = 255;
+/** Components of all links on the way: far more than any real path has, few enough to walk for each of a million entries. */
+const maxSteps = 8192;
 const maxPathBytes = 4096;
 const maxNameBytes = 255;
 /** An empty component, `.` or `..`, or a NUL. */
@@ -90,7 +92,8 @@ function checkName(name: Bytes): void {
 }
 
 /**
- * Walks to a directory as a process would whose root directory this is: symlinks are followed, absolute ones from the root, and nothing leads out.
+ * Walks to a directory as a process would whose root directory this is: symlinks are followed, absolute ones from the root, and nothing leads out. In a link's
+ * target `..` takes away the name before it, be that a directory or not (as umoci has it: none/../lib is lib).
  * create: missing directories are made, and files of lower layers that stand in the way make room, as they do under an overlay; without it null
  * is the answer where there is no directory. Throws FormatError for symlink loops, and where a file of the same layer stands in the way.
  */
@@ -100,39 +103,54 @@ export function walkTo(
   create: { layer: number; mtimeSeconds: number } | null,
 ): Trail | null {
   const trail: Trail = [tree.root];
+  /** Names below the trail that are no directories. */
+  const absent: Bytes[] = [];
   const waiting = [...components].reverse();
   let links = 0;
+  let steps = 0;
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
     if (name === '..') {
-      if (trail.length > 1) trail.pop();
+      if (absent.pop() === undefined && trail.length > 1) trail.pop();
       continue;
     }
-    const directory = trail.at(-1) as Name;
-    const children = directory.inode.children as Map<Bytes, Name>;
-    let child = children.get(name);
+    const child = absent.length > 0 ? undefined : trail.at(-1)?.inode.children?.get(name);
     if (child?.inode.meta.kind === 'symlink') {
+      const target = splitTarget(child.inode.meta.link);
       links += 1;
-      if (links > maxLinks)
+      steps += target.length;
+      if (links > maxLinks || steps > maxSteps)
         throw new FormatError(`too many symbolic links on the way to ${show(components.join('/'))}`);
-      const target = child.inode.meta.link;
-      if (target.startsWith('/')) trail.length = 1;
-      const parts = target.split('/').filter((part) => part !== '' && part !== '.');
-      waiting.push(...parts.reverse());
-      continue;
-    }
-    if (child?.inode.children === undefined) {
-      if (create === null) return null;
-      if (child !== undefined && child.layer === create.layer) {
-        throw new FormatError(`${show(components.join('/'))} would lie below the file ${show(name)} of the same layer`);
-      }
-      // From a link's target: those of paths were looked at when they were split.
-      checkName(name);
-      child = { inode: makeDirectory(create.mtimeSeconds), layer: create.layer };
-      children.set(name, child);
-    }
-    trail.push(child);
+      if (child.inode.meta.link.startsWith('/')) trail.length = 1;
+      waiting.push(...target.reverse());
+    } else if (child?.inode.children === undefined) absent.push(name);
+    else trail.push(child);
   }
+  if (absent.length > 0 && create === null) return null;
+  for (const name of absent) trail.push(makeRoom(trail, name, create as NonNullable<typeof create>, components));
   return trail;
+}
+
+/** Components of a symlink's target. Throws FormatError when it is longer than any that a filesystem has: it is not followed for hours either. */
+function splitTarget(link: Bytes): Bytes[] {
+  if (link.length >= maxPathBytes) throw new FormatError(`a symbolic link with a target of ${link.length} bytes`);
+  return link.split('/').filter((part) => part !== '' && part !== '.');
+}
+
+/** A new directory at the trail's end, in place of a lower layer's file. */
+function makeRoom(
+  trail: Trail,
+  name: Bytes,
+  { layer, mtimeSeconds }: { layer: number; mtimeSeconds: number },
+  components: readonly Bytes[],
+): Name {
+  const children = trail.at(-1)?.inode.children as Map<Bytes, Name>;
+  if (children.get(name)?.layer === layer)
+    throw new FormatError(`${show(components.join('/'))} would lie below the file ${show(name)} of the same layer`);
+  // From a link's target: those of paths were looked at when they were split.
+  checkName(name);
+  const made = { inode: makeDirectory(mtimeSeconds), layer };
+  children.set(name, made);
+  return made;
 }
 
 /** The name at a path, without following a symlink at its end; undefined when there is none. Throws FormatError. */

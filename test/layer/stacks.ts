@@ -306,6 +306,23 @@ export const stacks: Readonly<Record<string, Stack>> = {
     umoci: 'refuses',
     refused: /hard link to the directory d/,
   },
+  'a file below a symlink that goes up from nowhere': {
+    layers: [[dir('d'), symlink('l', 'none/../d')], [file('l/x')], [whiteout('l/y'), file('l/z')]],
+  },
+  'a file below a symlink that goes up from a file of a lower layer': {
+    layers: [
+      [dir('d'), file('f', 'stays'), symlink('l', 'f/../d')],
+      [file('l/x'), hardlink('h', 'l/x')],
+    ],
+  },
+  'a whiteout below a symlink that goes up from nowhere': {
+    layers: [[dir('d'), file('d/x'), symlink('l', 'none/../d')], [whiteout('l/x')]],
+  },
+  'a whiteout below a loop of symlinks': {
+    layers: [[symlink('a', 'b'), symlink('b', 'a')], [whiteout('a/x')]],
+    umoci: 'refuses',
+    refused: /symbolic links/,
+  },
   'a symlink in place of the root': {
     layers: [[symlink('/', '/tmp'), file('x')]],
     umoci: 'refuses',
