@@ -49,6 +49,20 @@ export function addRecords(before: PaxAttributes, records: readonly PaxRecord[])
   return { values, map };
 }
 
+/** What all global headers may say together: they are looked at for each entry. (What writers put there is a comment.) */
+const maxGlobalRecords = 1000;
+const maxGlobalBytes = 1 << 20;
+
+/** Attributes for all entries that follow, with further records over them. Throws FormatError when they are more than anybody needs. */
+export function addGlobalRecords(before: PaxAttributes, records: readonly PaxRecord[]): PaxAttributes {
+  const global = addRecords(before, records);
+  let sizeBytes = 0;
+  for (const [key, value] of global.values) sizeBytes += key.length + value.length;
+  if (global.values.size + global.map.length > maxGlobalRecords || sizeBytes > maxGlobalBytes)
+    throw new FormatError('global pax headers with too many records');
+  return global;
+}
+
 /** A decimal number of a pax record, without sign or fraction. Throws FormatError. */
 export function parseDecimal(text: Bytes, what: string): number {
   const value = Number(text);

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../format/bytes.ts';
 import { FormatError, TruncatedError } from '../format/format-error.ts';
-import { addRecords, noAttributes, type PaxAttributes, type PaxRecord, parsePax } from './pax.ts';
-import { checkSparseMap, readGnuRealSize, readGnuSegments, type SparseMap, SparsePrefix } from './sparse.ts';
+import { addGlobalRecords, addRecords, noAttributes, type PaxAttributes, type PaxRecord, parsePax } from './pax.ts';
+import {
+  checkSparseMap,
+  maxSegments,
+  readGnuRealSize,
+  readGnuSegments,
+  type SparseMap,
+  SparsePrefix,
+} from './sparse.ts';
 import { makeEntry, type StoredEntry } from './stored-entry.ts';
 import type { TarEntry } from './tar-entry.ts';
 import { blockSizeBytes, decodeHeader, isZeroBlock, type TarHeader } from './tar-header.ts';
@@ -17,6 +24,7 @@ export interface TarVisitor {
   end(): void;
 }
 
+/** Of all that comes before one entry. */
 const maxExtensionBytes = 1 << 20;
 const empty = Buffer.alloc(0);
 
@@ -30,6 +38,9 @@ export class TarReader {
   #state: State = 'header';
   /** The beginning of a block, a header's extension or a sparse map that has not come whole. */
   #held: Buffer = empty;
+  /** An extension that has not come whole. */
+  #parts: Buffer[] = [];
+  #extensionBytes = 0;
   /** Bytes of the current extension, or stored bytes of the current content, that have not come yet; or bytes to skip. */
   #left = 0;
   #padding = 0;
@@ -101,6 +112,7 @@ export class TarReader {
     if (this.#state === 'gnu-sparse') {
       const { flat, more } = readGnuSegments(block, at, 'extension');
       this.#sparse.push(...flat);
+      if (this.#sparse.length > 2 * maxSegments) throw new FormatError('a sparse file with too many segments');
       if (!more) this.#beginSparse();
       return;
     }
@@ -115,8 +127,9 @@ export class TarReader {
 
   #handleHeader(header: TarHeader, block: Buffer, at: number): void {
     if ('xgXLK'.includes(header.type)) {
-      if (header.sizeBytes > maxExtensionBytes)
-        throw new FormatError(`an extended header of ${header.sizeBytes} bytes`);
+      if (header.type !== 'g') this.#extensionBytes += header.sizeBytes;
+      if (Math.max(header.sizeBytes, this.#extensionBytes) > maxExtensionBytes)
+        throw new FormatError(`an extended header of ${Math.max(header.sizeBytes, this.#extensionBytes)} bytes`);
       this.#header = header;
       this.#left = header.sizeBytes;
       this.#padding = paddingOf(header.sizeBytes);
@@ -127,6 +140,7 @@ export class TarReader {
     const attributes = this.#local.length === 0 ? this.#global : addRecords(this.#global, this.#local);
     const stored = makeEntry(header, attributes, this.#longPath, this.#longLink);
     this.#local = [];
+    this.#extensionBytes = 0;
     this.#longPath = null;
     this.#longLink = null;
     if (stored === null) {
@@ -157,20 +171,20 @@ export class TarReader {
 
   #takeExtension(chunk: Buffer, at: number): number {
     const part = Math.min(this.#left, chunk.length - at);
-    this.#held = Buffer.concat([this.#held, chunk.subarray(at, at + part)]);
+    this.#parts.push(chunk.subarray(at, at + part));
     this.#left -= part;
     if (this.#left === 0) this.#handleExtension();
     return at + part;
   }
 
   #handleExtension(): void {
-    const content = this.#held;
+    const content = this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
     const type = this.#header?.type;
-    this.#held = empty;
+    this.#parts = [];
     if (type === 'L') this.#longPath = upToNul(content);
     else if (type === 'K') this.#longLink = upToNul(content);
-    else if (type === 'g') this.#global = addRecords(this.#global, parsePax(content));
-    else this.#local.push(...parsePax(content));
+    else if (type === 'g') this.#global = addGlobalRecords(this.#global, parsePax(content));
+    else for (const record of parsePax(content)) this.#local.push(record);
     this.#skipPadding();
     // An entry must follow what is about it.
     if (type === 'g') this.#header = null;

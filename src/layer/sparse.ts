@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FormatError } from '../format/format-error.ts';
 import { parseDecimal } from './pax.ts';
-import { readNumber } from './tar-header.ts';
+import { readCount } from './tar-header.ts';
 
 /** Where the stored bytes of a sparse file belong: pairs of offset and size, in order; everything else is zeros. */
 export type SparseMap = readonly (readonly [offset: number, sizeBytes: number])[];
 
-const maxSegments = 1 << 20;
+/** Of a sparse file; refused where they come one by one, before all are here. */
+export const maxSegments = 1 << 20;
 
 /** Checks that a map is in order, fits the file's size and has as many bytes as are stored. Throws FormatError. */
 export function checkSparseMap(flat: readonly number[], sizeBytes: number, storedBytes: number): SparseMap {
@@ -38,14 +39,14 @@ export function readGnuSegments(
   for (let i = 0; i < count; i++) {
     const entry = at + start + i * 24;
     if (block[entry] === 0) break;
-    flat.push(readNumber(block, entry, 12, 'sparse map'), readNumber(block, entry + 12, 12, 'sparse map'));
+    flat.push(readCount(block, entry, 12, 'sparse map'), readCount(block, entry + 12, 12, 'sparse map'));
   }
   return { flat, more: block[at + flag] !== 0 };
 }
 
 /** The real size in an old GNU sparse header. */
 export function readGnuRealSize(block: Buffer, at: number): number {
-  return readNumber(block, at + 483, 12, 'real size');
+  return readCount(block, at + 483, 12, 'real size');
 }
 
 /** GNU sparse format 0.1: `offset,size,offset,size`. */

@@ -44,12 +44,12 @@ export function decodeHeader(block: Buffer, at: number): TarHeader {
     mode: readNumber(block, at + 100, 8, 'mode'),
     uid: readNumber(block, at + 108, 8, 'uid'),
     gid: readNumber(block, at + 116, 8, 'gid'),
-    sizeBytes: readNumber(block, at + 124, 12, 'size'),
+    sizeBytes: readCount(block, at + 124, 12, 'size'),
     mtimeSeconds: readNumber(block, at + 136, 12, 'mtime'),
     link: readText(block, at + 157, 100),
     // Some writers leave them blank or fill them with rubbish where they mean nothing.
-    major: isDevice ? readNumber(block, at + 329, 8, 'major number') : 0,
-    minor: isDevice ? readNumber(block, at + 337, 8, 'minor number') : 0,
+    major: isDevice ? readCount(block, at + 329, 8, 'major number') : 0,
+    minor: isDevice ? readCount(block, at + 337, 8, 'minor number') : 0,
   };
 }
 
@@ -90,6 +90,13 @@ export function readNumber(block: Buffer, at: number, sizeBytes: number, what: s
     value = value * 8 + digit;
   }
   if (!Number.isSafeInteger(value)) throw new FormatError(`a header whose ${what} is too large`);
+  return value;
+}
+
+/** The same for what is never negative: with a negative size a reader would go back, and round and round. */
+export function readCount(block: Buffer, at: number, sizeBytes: number, what: string): number {
+  const value = readNumber(block, at, sizeBytes, what);
+  if (value < 0) throw new FormatError(`a header whose ${what} is negative`);
   return value;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Bytes, toText } from '../format/bytes.ts';
 import { FormatError } from '../format/format-error.ts';
-import { addRecords, noAttributes, parseDecimal, parsePax } from '../layer/pax.ts';
+import { addGlobalRecords, addRecords, noAttributes, parseDecimal, parsePax } from '../layer/pax.ts';
 import { blockSizeBytes, decodeHeader, isZeroBlock, type TarHeader } from '../layer/tar-header.ts';
 
 /** Where the headers of an archive are read from. */
@@ -33,6 +33,7 @@ export function* walkArchive(source: ByteSource): Generator<Member> {
   let local = noAttributes;
   let longPath = '';
   let longLink = '';
+  let extensionBytes = 0;
   for (let at = 0; ; ) {
     const block = source.read(at, blockSizeBytes);
     if (block.length === 0 || (block.length === blockSizeBytes && isZeroBlock(block, 0))) return;
@@ -40,9 +41,11 @@ export function* walkArchive(source: ByteSource): Generator<Member> {
     const header = decodeHeader(block, 0);
     const content = at + blockSizeBytes;
     if ('xgLK'.includes(header.type)) {
+      if (header.type !== 'g') extensionBytes += header.sizeBytes;
+      if (extensionBytes > maxExtensionBytes) throw new FormatError('names and pax headers of more than 1 MiB');
       const bytes = readExtension(source, content, header);
       if (header.type === 'x') local = addRecords(local, parsePax(bytes));
-      else if (header.type === 'g') global = addRecords(global, parsePax(bytes));
+      else if (header.type === 'g') global = addGlobalRecords(global, parsePax(bytes));
       else if (header.type === 'L') longPath = cutAtNul(bytes);
       else longLink = cutAtNul(bytes);
       at = content + roundUp(header.sizeBytes);
@@ -62,6 +65,7 @@ export function* walkArchive(source: ByteSource): Generator<Member> {
     local = noAttributes;
     longPath = '';
     longLink = '';
+    extensionBytes = 0;
   }
 }
 
