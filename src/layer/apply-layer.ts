@@ -99,19 +99,26 @@ function applyWhiteout(
   const directory = walkTo(tree, components, null)?.at(-1);
   const children = directory?.inode.children;
   if (children === undefined) return;
-  if (whiteout.kind === 'opaque') removeLower(children, layer);
+  if (whiteout.kind === 'opaque') removeLower(tree, children, layer);
   else {
     const child = children.get(whiteout.name);
     if (child === undefined) return;
     if (child.layer !== layer) children.delete(whiteout.name);
-    else if (child.inode.children !== undefined) removeLower(child.inode.children, layer);
+    else if (child.inode.children !== undefined) removeLower(tree, child.inode.children, layer);
   }
 }
 
-/** Takes away all names that this layer has not touched, however deep. */
-function removeLower(top: Map<Bytes, Name>, layer: number): void {
+/** Takes away all names that this layer has not touched, however deep. What it makes there later is its own, so that a second mark finds nothing. */
+function removeLower(tree: RootfsTree, top: Map<Bytes, Name>, layer: number): void {
+  const { cleared } = tree;
+  if (cleared.layer !== layer) {
+    cleared.layer = layer;
+    cleared.directories = new WeakSet();
+  }
   const waiting = [top];
   for (let children = waiting.pop(); children !== undefined; children = waiting.pop()) {
+    if (cleared.directories.has(children)) continue;
+    cleared.directories.add(children);
     for (const [name, child] of children) {
       if (child.layer !== layer) children.delete(name);
       else if (child.inode.children !== undefined) waiting.push(child.inode.children);

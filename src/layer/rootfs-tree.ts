@@ -26,6 +26,8 @@ export interface Name {
 /** A root filesystem in memory, while layers are applied to it. */
 export interface RootfsTree {
   readonly root: Name;
+  /** Directories in which a layer has left nothing of lower ones: there is nothing to look for until the next layer. */
+  readonly cleared: { layer: number; directories: WeakSet<Map<Bytes, Name>> };
 }
 
 /** A directory on the way to a path, with the names that lead to it, the root first. */
@@ -41,7 +43,10 @@ const unclean = /(?:^|\/)\.{0,2}(?:\/|$)|\0/;
 
 /** An empty root directory, owned by root, as extractors make directories that no layer describes. */
 export function createTree(mtimeSeconds: number): RootfsTree {
-  return { root: { inode: makeDirectory(mtimeSeconds), layer: -1 } };
+  return {
+    root: { inode: makeDirectory(mtimeSeconds), layer: -1 },
+    cleared: { layer: -1, directories: new WeakSet() },
+  };
 }
 
 /** A directory that no layer describes: of root, mode 0755, empty. */

@@ -3,8 +3,10 @@ import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Failure } from '../../src/failure.ts';
+import { applyEntry } from '../../src/layer/apply-layer.ts';
 import { emitTree } from '../../src/layer/emit-tree.ts';
 import { mergeLayers } from '../../src/layer/merge-layers.ts';
+import { createTree, findName } from '../../src/layer/rootfs-tree.ts';
 import type { Layer } from '../../src/source/image.ts';
 import { makeRawTar, type RawEntry } from '../support/raw-tar.ts';
 import { NaiveExtractor, Refusal } from './naive-extractor.ts';
@@ -150,3 +152,28 @@ test('what a naive extractor refuses is refused', async () => {
     { numRuns: runs },
   );
 });
+
+test('many opaque marks in a directory with many files take no longer than one', () => {
+  const tree = createTree(madeSeconds);
+  const apply = (path: string): void => {
+    const meta = { ...tree.root.inode.meta, kind: 'file' as const, path };
+    applyEntry(tree, meta, -1, path === 'd/old' ? 0 : 1);
+  };
+  apply('d/old');
+  for (let i = 0; i < 60_000; i++) apply(`d/${i}`);
+  for (let i = 0; i < 60_000; i++) apply('d/.wh..wh..opq');
+  expect(findName(tree, ['d'])?.inode.children?.size).toBe(60_000);
+}, 4000);
+
+test('a path through a symlink with an endless target is refused in words', async () => {
+  const below = (link: string) => merge([[{ name: 'l', type: '2', link }, { name: 'l/x' }]]);
+  expect(await below('a/'.repeat(200_000))).toBe(null);
+  expect(await below(`${'a/'.repeat(2000)}b`)).toHaveLength(2004);
+});
+
+test('many paths through long chains of long symlinks end soon', async () => {
+  const link = (i: number): RawEntry => ({ name: `l${i}`, type: '2', link: `${'a/../'.repeat(600)}l${i + 1}` });
+  const links = Array.from({ length: 250 }, (_, i) => link(i));
+  const files = Array.from({ length: 3000 }, (_, i): RawEntry => ({ name: `l0/.wh.${i}` }));
+  expect(await merge([[{ name: 'a/' }, ...links, ...files]])).toBe(null);
+}, 4000);
