@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { posix } from 'node:path';
 import { fromText } from '../format/bytes.ts';
 import { imageRecordPath } from '../image/rootfs-facts.ts';
 import type { AddedEntry } from '../layer/merge-layers.ts';
@@ -33,7 +34,7 @@ export function makeContents(origin: ImageOrigin, mtimeSeconds: number): AddedEn
       '# Read by /etc/rc when the container starts: the place to change its command or its surroundings.\n',
     ],
     ['/etc/environment', 0o644, toLines(config.config.Env)],
-    ['/etc/fstab', 0o644, toLines(Object.keys(config.config.Volumes).map(mountVolume))],
+    ['/etc/fstab', 0o644, toLines(Object.keys(config.config.Volumes).filter(canMountVolume).map(mountVolume))],
     [imageRecordPath, 0o644, `${JSON.stringify(record)}\n`],
   ];
   return files.map(([path, mode, content]) => ({
@@ -74,9 +75,16 @@ exec ${program}"$@"
 `;
 }
 
-/** enroot's line for a volume: a directory mounted on itself, which its containers, being directories, can be written to in. In a bundle it stays read-only without --rw. */
+/** A path with a variable in it is whatever that becomes when the container starts, also one that leads out of its root. */
+export function canMountVolume(path: string): boolean {
+  return !path.includes('$');
+}
+
+/** enroot's line for a volume: a directory mounted on itself, which its containers, being directories, can be written to in. In a bundle it stays read-only without --rw. `..` must not lead to the host's directories. */
 function mountVolume(path: string): string {
-  const field = path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+  const field = posix
+    .normalize(`/${path}`)
+    .replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
   return `\${ENROOT_ROOTFS}${field} ${field} none x-create=dir,bind,rw,nosuid,nodev`;
 }
 

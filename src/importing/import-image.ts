@@ -9,7 +9,7 @@ import { type AddedEntry, mergeLayers } from '../layer/merge-layers.ts';
 import { parseImageConfig } from '../source/config.ts';
 import type { OnEvent } from '../source/events.ts';
 import type { Image } from '../source/image.ts';
-import { makeContents } from './contents.ts';
+import { canMountVolume, makeContents } from './contents.ts';
 import type { PackSettings } from './pack-settings.ts';
 
 export interface WriteRequest {
@@ -71,6 +71,7 @@ export async function writeImage(
       : makeContents({ ...image, config, configBytes: image.config }, createdSeconds);
   const workdir = config?.config.WorkingDir ?? '';
   warnOfEnvironment(config?.config.Env ?? [], onEvent);
+  warnOfVolumes(Object.keys(config?.config.Volumes ?? {}), onEvent);
   const packer = startPacker(descriptor, { ...request.packing.options, createdSeconds }, name);
   try {
     // What fails while another layer is read, or while all wait for the network, ends the import at once.
@@ -103,6 +104,14 @@ function warnOfEnvironment(env: readonly string[], onEvent: OnEvent): void {
     event: 'warning',
     text: `left out of /etc/environment, as its value has several lines: ${names.join(', ')}`,
   });
+}
+
+/** Such a volume is in image.json only. */
+function warnOfVolumes(paths: readonly string[], onEvent: OnEvent): void {
+  const left = paths.filter((path) => !canMountVolume(path));
+  if (left.length === 0) return;
+  const shown = left.map((path) => JSON.stringify(path)).join(', ');
+  onEvent({ event: 'warning', text: `left out of /etc/fstab, as a path with a variable in it could be any: ${shown}` });
 }
 
 /**
