@@ -23,6 +23,9 @@ const schema = z.array(
   }),
 );
 
+/** Of one image: more than there are. */
+const maxPlatforms = 64;
+
 type Entry = z.infer<typeof schema>[number];
 
 /** An image of the archive with its configuration read. */
@@ -49,9 +52,9 @@ export async function openDockerArchive(
 ): Promise<Image> {
   try {
     const entries = await readEntries(tree);
-    const candidates = await Promise.all(
-      chooseByReference(entries, reference, tree.what).map((entry) => readConfig(tree, entry)),
-    );
+    const candidates: Candidate[] = [];
+    for (const entry of chooseByReference(entries, reference, tree.what))
+      candidates.push(await readConfig(tree, entry));
     const { entry, config, configuration } = chooseForPlatform(candidates, options, tree.what);
     const diffIds = configuration.rootfs.diff_ids;
     if (diffIds.length !== entry.Layers.length) {
@@ -98,7 +101,7 @@ function chooseByReference(entries: readonly Entry[], reference: string, what: s
   const list = entries.map(({ RepoTags }, i) => (RepoTags.length === 0 ? `@${i}` : RepoTags.join(', '))).join(', ');
   if (reference === '') {
     const names = new Set(entries.map(({ RepoTags }) => RepoTags.join(' ')));
-    if (entries.length === 1 || (names.size === 1 && !names.has(''))) return entries;
+    if (entries.length === 1 || (names.size === 1 && !names.has(''))) return refuseTooMany(entries, what);
     throw new Failure(`${what} has several images`, { hint: `name one after a colon: ${list}` });
   }
   const [, position] = /^@(\d{1,6})$/.exec(reference) ?? [];
@@ -107,7 +110,13 @@ function chooseByReference(entries: readonly Entry[], reference: string, what: s
     position === undefined ? RepoTags.some((tag) => canonicalReference(tag) === wanted) : i === Number(position),
   );
   if (found.length === 0) throw new Failure(`${what} has no image "${reference}"`, { hint: `it has: ${list}` });
-  return found;
+  return refuseTooMany(found, what);
+}
+
+/** All their configurations are looked at. */
+function refuseTooMany(entries: readonly Entry[], what: string): readonly Entry[] {
+  if (entries.length <= maxPlatforms) return entries;
+  throw new Failure(`${what} has ${entries.length} images of one name`);
 }
 
 async function readConfig(tree: FileTree, entry: Entry): Promise<Candidate> {

@@ -162,6 +162,19 @@ describe('an archive of docker save', () => {
     ).toEqual([tar]);
   });
 
+  test('with thousands of images of one name is refused before all are read', async () => {
+    const config = configOf([tar]);
+    const entry = { Config: `${hex(config)}.json`, RepoTags: ['x:1'], Layers: ['1.tar'] };
+    const file = pack('many', {
+      'manifest.json': list(...Array.from({ length: 5000 }, () => entry)),
+      [`${hex(config)}.json`]: config,
+      '1.tar': tar,
+    });
+    await expect(layersOf(file)).rejects.toThrow('has 5000 images of one name');
+    await expect(layersOf(`${file}:x:1`)).rejects.toThrow('has 5000 images of one name');
+    expect(await layersOf(`${file}:@4999`)).toEqual([tar]);
+  });
+
   test('that is damaged says where', async () => {
     const config = configOf([tar]);
     const good = { Config: `${hex(config)}.json`, RepoTags: ['x:1'], Layers: ['1.tar'] };
