@@ -12,7 +12,7 @@ import { nameOfFile } from './names.ts';
 import { openLayout } from './oci-layout.ts';
 import { type OpenFile, openFile, readOnce, readRange } from './open-file.ts';
 import type { SourceOptions } from './options.ts';
-import { peek, spool } from './spool.ts';
+import { type Peeked, peek, spool } from './spool.ts';
 
 /** What a tar holds: a root filesystem, or an image in one of the two forms of archives. */
 export type TarKind = 'rootfs' | 'docker-archive' | 'oci-archive';
@@ -94,7 +94,7 @@ async function openStream(stream: Readable, what: string, source: string, option
   const { head, all } = await peek(stream, 8);
   if (head.length === 0) throw new Failure(`cannot read ${what}: it is empty`);
   const plain = await peek(decompress(all, detectCompression(head), what), headBytes);
-  const kind = classify(headSource(plain.head, plain.whole), what);
+  const kind = classifyHead(plain, what);
   const name = what === 'standard input' ? 'image' : nameOfFile(what);
   if (kind !== 'rootfs') return openKind(kind, await spool(plain.all, what, options), what, source, options);
   let taken = false;
@@ -151,6 +151,16 @@ async function openKind(
     sizeBytes: size,
     close: async () => file.close(),
   });
+}
+
+/** Lets go of what is refused: whoever writes it may have much more to say, and the process would wait for that. */
+function classifyHead({ head, whole, all }: Peeked, what: string): TarKind | null {
+  try {
+    return classify(headSource(head, whole), what);
+  } catch (error) {
+    all.destroy();
+    throw error;
+  }
 }
 
 async function classifyStream(stream: Readable, what: string): Promise<TarKind | null> {

@@ -3,8 +3,10 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createReadStream, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Layer } from '../../src/source/image.ts';
+import { openTar } from '../../src/source/tar.ts';
 import { hasFeatures, testNeeding } from '../support/features.ts';
 import { run, type Storage } from '../support/image-tools.ts';
 import { buildTwoImages, makeTemporary, openImage, optionsIn, read, summarize, writeTree } from './support.ts';
@@ -31,6 +33,14 @@ const options = (more = {}) => optionsIn(dir, more);
 const compressors = { gz: 'gzip', zst: 'zstd', xz: 'xz', bz2: 'bzip2' } as const;
 
 describe('a tar of a root filesystem', () => {
+  test.each(['none', 'gzip'])('that is none lets go of who writes it, who may have no end: %s', async (compression) => {
+    const noise = Buffer.alloc(2 << 20, 'no tar ');
+    const stream = new Readable({ read: () => {} });
+    stream.push(compression === 'gzip' ? gzipSync(noise, { level: 0 }) : noise);
+    await expect(openTar('', '-', options(), stream)).rejects.toThrow('not a tar archive');
+    await expect.poll(() => stream.destroyed).toBe(true);
+  });
+
   test('is an image of one layer, as often as it is read', async () => {
     const image = await openImage(`tar:${dir}/rootfs.tar`, options());
     const content = readFileSync(join(dir, 'rootfs.tar'));
