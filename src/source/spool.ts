@@ -90,7 +90,11 @@ export async function peek(stream: Readable, wantedBytes: number): Promise<Peeke
     }
   }
   const rest = Readable.from(all(), { objectMode: false, highWaterMark: 1 << 20 });
-  // A generator that never began does not clean up.
-  rest.once('close', () => stream.destroy());
+  // A generator that never began does not clean up, and one that waits for the next bytes would wait for ever before it does.
+  const destroyRest = rest._destroy;
+  rest._destroy = (error, done) => {
+    stream.destroy();
+    destroyRest.call(rest, error, done);
+  };
   return { head, whole, all: rest };
 }
