@@ -2,7 +2,7 @@
 import type { Credential } from '../credentials/keychain.ts';
 import { basicHeader, createTokenSource } from './bearer.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
-import type { RequestFacts } from './errors.ts';
+import { RegistryFailure, type RequestFacts } from './errors.ts';
 import { anonymous } from './hints.ts';
 import type { Endpoint } from './mirrors.ts';
 import type { SharedParts } from './parts.ts';
@@ -65,10 +65,26 @@ export function createAuthorizer(parts: SharedParts): Authorizer {
     return found;
   }
 
+  /** A rejected one is looked up anew: what a command printed may have expired (the keychain asks it once a minute). */
+  function forgetCredential({ host, user, repository }: Endpoint): void {
+    const prefix = JSON.stringify([host, user, repository]).slice(0, -1);
+    for (const key of credentials.keys()) if (key.startsWith(`${prefix},`)) credentials.delete(key);
+  }
+
   async function grantBy(way: Way, asking: Asking, rejected: Grant | null): Promise<Grant | null> {
     const credential = await findCredential(asking.endpoint, way.kind === 'bearer' ? way.realm.host : '');
     const identity = identify(credential);
     if (credential?.kind === 'registry-token') {
+      // A line end in it would be another header.
+      if (!/^[\x21-\x7e]+$/.test(credential.secret)) {
+        throw new RegistryFailure(
+          { ...asking.facts, identity },
+          'the registry token has characters that none can have',
+          {
+            hint: 'log in again',
+          },
+        );
+      }
       return { header: `Bearer ${credential.secret}`, isToken: true, scope: '', identity };
     }
     if (way.kind === 'basic') {
@@ -97,6 +113,7 @@ export function createAuthorizer(parts: SharedParts): Authorizer {
       const isWider = way.kind === 'bearer' && mergeScopes(way.scope, asking.scopes).join(' ') !== rejected?.scope;
       if (isFresh && !isWider) return null;
       ways.set(key, way);
+      if (rejected !== null && !isFresh) forgetCredential(asking.endpoint);
       const grant = await grantBy(way, asking, rejected);
       const isSame = grant?.header === rejected?.header;
       return isSame ? null : grant;

@@ -66,7 +66,7 @@ async function requestToken(parts: SharedParts, request: TokenRequest): Promise<
   const { url, method, headers, body } =
     credential?.kind === 'identity-token' ? byRefresh(request, credential) : byGet(request);
   const shown = { ...facts, method, url };
-  if (realm.protocol !== 'https:' && !parts.options.allowHttp && !isLoopback(realm.hostname)) {
+  if (realm.protocol !== 'https:' && !parts.options.allowHttp && !isOwnMachine(request)) {
     throw new RegistryFailure(shown, 'the registry wants the password sent over plain HTTP', {
       hint: 'where the network is trusted, ENROOT_ALLOW_HTTP=y allows it',
     });
@@ -74,7 +74,7 @@ async function requestToken(parts: SharedParts, request: TokenRequest): Promise<
   parts.options.log(`token for scope ${request.scopes.join(' ')} from ${realm.host}, ${facts.identity}`);
   try {
     const signal = parts.retry.signal;
-    const sent = { method, url, headers, signal, ...(body === undefined ? {} : { body }) };
+    const sent = { method, url, headers, signal, ...(body === undefined ? {} : { body, hasSecretBody: true }) };
     const response = await sendFollowing(parts.transport, sent, parts.options.allowHttp);
     if (response.status !== 200) throw await failFromResponse(parts, response, { ...shown, url: response.url });
     const bytes = await readBody(response, maxTokenBytes, parts.options.stallTimeoutMs);
@@ -82,6 +82,11 @@ async function requestToken(parts: SharedParts, request: TokenRequest): Promise<
   } catch (error) {
     throw explainTransport(shown, error);
   }
+}
+
+/** Another host's word is not enough: at a port of this machine another user may listen. */
+function isOwnMachine({ realm, facts }: TokenRequest): boolean {
+  return isLoopback(realm.hostname) && isLoopback(facts.url.hostname);
 }
 
 interface Asking {

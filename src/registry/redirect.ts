@@ -45,6 +45,7 @@ function redirected(request: HttpRequest, status: number, url: URL, crossedOrigi
     throw refuse(`a redirect (${status}) that does not say to ${request.method} again`, request.url);
   }
   if (!crossedOrigin) return { ...request, url };
+  if (request.hasSecretBody) throw refuse(`a redirect to ${url.host}, which may not get the login`, request.url);
   const headers = Object.fromEntries(
     Object.entries(request.headers).filter(([name]) => !/^(authorization|cookie|proxy-authorization)$/i.test(name)),
   );

@@ -15,6 +15,8 @@ export interface HttpRequest {
   readonly url: URL;
   readonly headers: OutgoingHttpHeaders;
   readonly body?: RequestBody;
+  /** The body is for this origin alone: a redirect to another one is not followed. */
+  readonly hasSecretBody?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -70,6 +72,13 @@ export function createTransport(options: FullOptions): Transport {
 
 class StaleConnection extends TransportFailure {}
 
+class NoResponse extends TransportFailure {
+  constructor() {
+    const hint = 'check that it is a registry, and what is between';
+    super('NO_RESPONSE', 'the connection was closed without a response', { hint, retryable: true });
+  }
+}
+
 async function exchange(request: HttpRequest, route: Route, limits: Limits): Promise<HttpResponse> {
   const { url, body, signal } = request;
   const stream = typeof body === 'function' ? await body() : null;
@@ -120,6 +129,10 @@ async function exchange(request: HttpRequest, route: Route, limits: Limits): Pro
       if (incoming === null) stop(stalled(idleMs));
     });
     outgoing.on('error', fail);
+    // An answer that node:http takes for no response (101 Switching Protocols) ends without an error.
+    outgoing.on('close', () => {
+      if (incoming === null) fail(new NoResponse());
+    });
     outgoing.on('response', (response) => {
       incoming = response;
       response.on('error', () => {}); // whoever reads the body hears of it as well
@@ -169,8 +182,11 @@ function unconnected(url: URL, { proxy }: Route, { connectMs }: Limits): Transpo
   return new TransportFailure('CONNECT_TIMEOUT', reason, { hint, retryable: true });
 }
 
+/** setTimeout takes no more (Node.js, Timers): a longer one would end at once. */
+const maxTimerMs = 2 ** 31 - 1;
+
 function startTimer(limitMs: number, action: () => void): NodeJS.Timeout | undefined {
-  return limitMs > 0 ? setTimeout(action, limitMs) : undefined;
+  return limitMs > 0 ? setTimeout(action, Math.min(limitMs, maxTimerMs)) : undefined;
 }
 
 function tooLong(limitMs: number): TransportFailure {
