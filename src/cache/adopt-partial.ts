@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { constants, copyFileSync, lstatSync, readdirSync, type Stats } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { removeQuietly, renameQuietly } from './files.ts';
+import { readFlags, removeQuietly, renameQuietly } from './files.ts';
 import { type Host, isGone, parseWriter } from './host.ts';
 
 /*
@@ -44,16 +44,33 @@ export function isAbandoned({ owner }: FoundPartial, host: Host): boolean {
   return writer !== undefined && isGone(writer, host);
 }
 
-/** Puts the longest earlier partial file of a key at a path of ours; false when there is none. Throws system errors of our own file. */
-export function adoptPartial(directory: string, key: string, own: string, maxBytes: number, host: Host): boolean {
+/** Which file is under a path: others may put another one there, where the directory lets them. */
+export type FileIdentity = Pick<Stats, 'dev' | 'ino'>;
+
+/** Puts the longest earlier partial file of a key at a path of ours; undefined when there is none. Throws system errors of our own file. */
+export function adoptPartial(
+  directory: string,
+  key: string,
+  own: string,
+  maxBytes: number,
+  host: Host,
+): FileIdentity | undefined {
   const candidates = listPartials(directory, key).filter(({ status }) => status.size > 0 && status.size <= maxBytes);
   candidates.sort((a, b) => b.status.size - a.status.size);
   for (const candidate of candidates) {
-    // A file of another user may be open for writing wherever it is renamed to.
-    const sole = isAbandoned(candidate, host) && candidate.status.uid === process.getuid?.();
-    if (sole ? renameQuietly(candidate.path, own) : copy(candidate.path, own)) return true;
+    if (isAbandoned(candidate, host) && isOursAlone(candidate.status)) {
+      if (renameQuietly(candidate.path, own)) return candidate.status;
+    } else {
+      const copied = copy(candidate.path, own, maxBytes);
+      if (copied !== undefined) return copied;
+    }
   }
-  return false;
+  return undefined;
+}
+
+/** A file of another user may be open for writing wherever it is renamed to; one with a second name is something else of ours, too. */
+function isOursAlone({ uid, mode, nlink }: Stats): boolean {
+  return uid === process.getuid?.() && (mode & 0o022) === 0 && nlink === 1;
 }
 
 /** Removes all partial files of a key, as far as one may: after the blob is there, nobody needs them. */
@@ -68,15 +85,39 @@ export function removeAbandoned(directory: string, key: string, host: Host): voi
   }
 }
 
-function copy(from: string, to: string): boolean {
+/**
+ * Copies into a file that is ours from the beginning: copyFile(3) would give it the mode of the other one, which may let its owner write into ours, and
+ * follow a link that was put in its place. Undefined when it cannot be read.
+ */
+function copy(from: string, to: string, maxBytes: number): FileIdentity | undefined {
+  let source: number | undefined;
+  let target: number | undefined;
+  let copied: Stats | undefined;
   try {
-    // A clone where the file system has them, else by the kernel.
-    copyFileSync(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    source = openSync(from, readFlags);
+    if (fstatSync(source).isFile()) {
+      target = openSync(to, 'wx', 0o644);
+      const buffer = Buffer.allocUnsafe(1 << 20);
+      for (let at = 0; at < maxBytes; ) {
+        const read = readSync(source, buffer, 0, Math.min(buffer.length, maxBytes - at), at);
+        if (read === 0) break;
+        writeFully(target, buffer.subarray(0, read), at);
+        at += read;
+      }
+      copied = fstatSync(target);
+    }
   } catch {
-    removeQuietly(to);
-    return false;
+    copied = undefined;
+  } finally {
+    if (source !== undefined) closeSync(source);
+    if (target !== undefined) closeSync(target);
   }
   // A writer that wakes up finds it gone, as it should.
-  removeQuietly(from);
-  return true;
+  if (copied !== undefined) removeQuietly(from);
+  else if (target !== undefined) removeQuietly(to);
+  return copied;
+}
+
+function writeFully(descriptor: number, bytes: Buffer, position: number): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at, bytes.length - at, position + at);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { closeSync, constants, openSync, renameSync } from 'node:fs';
+import { closeSync, openSync, renameSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -8,7 +8,7 @@ import { buffer as collect } from 'node:stream/consumers';
 import { Failure } from '../failure.ts';
 import type { Descriptor } from '../source/image.ts';
 import { removeAbandoned } from './adopt-partial.ts';
-import { removeQuietly, shareFile, syncDirectory } from './files.ts';
+import { readFlags, removeQuietly, shareFile, syncDirectory } from './files.ts';
 import { type ObtainOptions, type Outcome, shareFlight, waitFor } from './flight.ts';
 import { followFlight } from './follow.ts';
 import { type Host, identifyHost, nameWriter } from './host.ts';
@@ -43,13 +43,16 @@ export interface BlobCache {
    * complete and verified, and fails when the download does. While another process downloads it waits for the end of that.
    */
   openFollowing(blob: Descriptor): Promise<Readable>;
-  /** Small blobs (manifests, configs) in memory, verified. */
+  /** Small blobs (manifests, configs) in memory, verified; a Failure when it has more than 8 MiB. */
   read(blob: NamedBlob): Promise<Buffer>;
   /** Puts bytes under their digest, verified. */
   put(digest: string, bytes: Buffer): Promise<void>;
   /** Lets go of the blobs that obtain() got. */
   close(): void;
 }
+
+/** As much as a registry's manifest or an image's configuration may have. */
+const maxReadBytes = 8 << 20;
 
 /** For tests: another host, shorter times. */
 export interface CacheOptions extends Partial<LeaseTimes> {
@@ -70,8 +73,7 @@ export async function openCache(directory: string, options: CacheOptions = {}): 
 
   function hold(digest: string): void {
     try {
-      if (!held.has(digest))
-        held.set(digest, openSync(blobPath(directory, digest), constants.O_RDONLY | constants.O_NOFOLLOW));
+      if (!held.has(digest)) held.set(digest, openSync(blobPath(directory, digest), readFlags));
     } catch {
       // open() says what is wrong.
     }
@@ -121,7 +123,15 @@ export async function openCache(directory: string, options: CacheOptions = {}): 
       if ('error' in flight.ended) throw flight.ended.error;
       return cache.open(blob);
     },
-    read: async (blob) => collect(await cache.open(blob)),
+    async read(blob) {
+      const handle = await openFile(blob);
+      const { size } = await handle.stat();
+      if (size <= maxReadBytes) return collect(streamVerified(directory, blob, handle));
+      await handle.close();
+      throw new Failure(
+        `${blob.digest} has ${size} bytes in the cache ${directory}: it is no manifest or configuration`,
+      );
+    },
     async put(digest, bytes) {
       const { algorithm, hex } = parseDigest(digest);
       const found = createHash(algorithm).update(bytes).digest('hex');
@@ -141,7 +151,7 @@ export async function openCache(directory: string, options: CacheOptions = {}): 
 
 async function touchPath(path: string): Promise<void> {
   try {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const handle = await open(path, readFlags);
     await touchBlob(handle);
     await handle.close();
   } catch {

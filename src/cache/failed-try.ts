@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { removeQuietly, renameQuietly } from './files.ts';
+import { readBeginning, removeQuietly, renameQuietly } from './files.ts';
 import { type Host, nameWriter } from './host.ts';
 
 /*
@@ -33,7 +33,7 @@ export function forgetFailedTries(directory: string, key: string): void {
 /** What the last failed try wrote: host, process id, a random word; '' when there is none. */
 export function readFailedTry(directory: string, key: string): string {
   try {
-    return readFileSync(notePath(directory, key), 'utf8').slice(0, 500);
+    return readBeginning(notePath(directory, key), 500).text;
   } catch {
     return '';
   }

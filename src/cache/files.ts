@@ -1,9 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hash } from 'node:crypto';
-import { constants, renameSync, statSync, unlinkSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 const readBytes = 1 << 20;
+
+/**
+ * For what others may have put into a shared cache: no symbolic link is followed, and a FIFO (fifo(7)) is not waited for, which would hold the whole
+ * process. Who opens looks whether it is a regular file.
+ */
+export const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** The beginning of a small file as text, '' of what is no regular one, and its status. Throws system errors. */
+export function readBeginning(path: string, maxBytes: number): { text: string; status: BigIntStats } {
+  const descriptor = openSync(path, readFlags);
+  try {
+    const status = fstatSync(descriptor, { bigint: true });
+    const buffer = Buffer.alloc(status.isFile() ? maxBytes : 0);
+    return { text: buffer.toString('utf8', 0, readSync(descriptor, buffer, 0, buffer.length, 0)), status };
+  } finally {
+    closeSync(descriptor);
+  }
+}
 
 /** Adds a whole file to a hash; gives its length. Throws system errors, as all of these. */
 export async function hashFile(handle: FileHandle, hash: Hash): Promise<number> {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, type Hash } from 'node:crypto';
-import { close, constants, fstatSync, openSync, read } from 'node:fs';
+import { close, fstatSync, openSync, read } from 'node:fs';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { Failure } from '../failure.ts';
+import { readFlags } from './files.ts';
 import type { Flight } from './flight.ts';
 import { blobPath, explainCache, parseDigest } from './layout.ts';
 import { damaged, removeBad } from './open-blob.ts';
@@ -79,8 +80,10 @@ export function followFlight(directory: string, flight: Flight): Readable {
     if (path === undefined || content === source?.content) return;
     const before = source;
     await explainCache(directory, 'read', () => {
-      const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      source = { content, descriptor, hash: isFinal ? createHash(algorithm) : undefined };
+      // Under the path another file may be, where others may write to the directory; only we write to our own.
+      const own = isFinal ? undefined : partial?.openAgain();
+      const descriptor = own ?? openSync(path, readFlags);
+      source = { content, descriptor, hash: own === undefined ? createHash(algorithm) : undefined };
     });
     at = 0;
     if (before !== undefined && old === undefined) old = before.descriptor;

@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fchmodSync, lstatSync, openSync, readdirSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { onInterrupt } from '../cleanup.ts';
-import { removeQuietly } from './files.ts';
+import { readBeginning, removeQuietly } from './files.ts';
 import { type Host, isGone, nameWriter, parseWriter } from './host.ts';
 
 /*
@@ -44,6 +34,7 @@ export interface Watch {
   lookedAtMs: number;
 }
 
+const maxLeaseBytes = 1000;
 /** One look counts no more than this: a waiter that was suspended has seen nothing meanwhile. */
 const maxLookMs = 1000;
 
@@ -91,22 +82,25 @@ export interface FoundLease {
 /** Undefined when it is gone. Throws system errors. */
 export function readLease(directory: string, key: string, generation: number): FoundLease | undefined {
   const path = leasePath(directory, key, generation);
-  let descriptor: number;
   try {
     // Opened, not only looked at: close-to-open consistency (nfs(5)) shows the last heartbeat of another host.
-    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const { text, status } = readPlanted(path);
+    const [, hostName = '', writer = ''] = /^host (.*)\nwriter (\S+)\n/.exec(text) ?? [];
+    const modifiedMs = Number(status.mtimeMs);
+    return { path, maker: `${status.ino} ${writer}`, text: `${status.mtimeNs} ${text}`, writer, hostName, modifiedMs };
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+/** Without a text for what is no lease (somebody planted a link or a FIFO) or cannot be read (yet): that nobody is seen to be alive behind. */
+function readPlanted(path: string): ReturnType<typeof readBeginning> {
   try {
-    const status = fstatSync(descriptor, { bigint: true });
-    const text = readFileSync(descriptor, 'utf8').slice(0, 1000);
-    const [, hostName = '', writer = ''] = /^host (.*)\nwriter (\S+)\n/.exec(text) ?? [];
-    const modifiedMs = Number(status.mtimeMs);
-    return { path, maker: `${status.ino} ${writer}`, text: `${status.mtimeNs} ${text}`, writer, hostName, modifiedMs };
-  } finally {
-    closeSync(descriptor);
+    return readBeginning(path, maxLeaseBytes);
+  } catch (error) {
+    if (!['ELOOP', 'EACCES', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    return { text: '', status: lstatSync(path, { bigint: true }) };
   }
 }
 
@@ -198,9 +192,9 @@ function keepLease(made: Made, times: LeaseTimes): Lease {
 function beat(made: Made, count: number): boolean {
   try {
     if (listGenerations(made.directory, made.key).some((generation) => generation > made.generation)) return false;
-    const descriptor = openSync(made.path, constants.O_RDWR | constants.O_NOFOLLOW);
+    if (!readBeginning(made.path, maxLeaseBytes).text.includes(made.writer)) return false;
+    const descriptor = openSync(made.path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
-      if (!readFileSync(descriptor, 'utf8').includes(made.writer)) return false;
       writeSync(descriptor, formatLease(made, count), 0);
     } finally {
       // On NFS it is this that sends it.

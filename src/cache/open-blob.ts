@@ -4,7 +4,7 @@ import { constants, lstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
-import { removeQuietly } from './files.ts';
+import { hashFile, readFlags, removeQuietly } from './files.ts';
 import { blobPath, cacheHint, explainCache, parseDigest } from './layout.ts';
 
 const chunkBytes = 512 << 10;
@@ -26,8 +26,26 @@ export async function findBlob(directory: string, blob: NamedBlob): Promise<bool
     });
   }
   if (blob.sizeBytes === undefined || status.size === blob.sizeBytes) return true;
-  removeQuietly(path);
+  await removeUnlessRight(directory, blob, path);
   return false;
+}
+
+/** Throws Failure for a blob that is right: a manifest that tells another size is no reason to take it from other images. */
+async function removeUnlessRight(directory: string, blob: NamedBlob, path: string): Promise<void> {
+  const { algorithm, hex } = parseDigest(blob.digest);
+  const hash = createHash(algorithm);
+  const sizeBytes = await explainCache(directory, 'read', async () => {
+    const handle = await open(path, readFlags);
+    try {
+      return await hashFile(handle, hash);
+    } finally {
+      await handle.close();
+    }
+  });
+  if (hash.digest('hex') !== hex) return removeQuietly(path);
+  throw new Failure(`${blob.digest} has ${sizeBytes} bytes, not the ${blob.sizeBytes} that its descriptor says`, {
+    hint: 'the image is damaged: tell who made it',
+  });
 }
 
 /** ENOTDIR: what is in the way of a part of the cache is told when something is written. */
@@ -49,10 +67,10 @@ export async function touchBlob(handle: FileHandle): Promise<void> {
 
 /** Opens a blob for reading, or a path that stands for it. Throws Failure. */
 export async function openBlobFile(directory: string, blob: NamedBlob, path: string): Promise<FileHandle> {
-  const noFollow = path.startsWith('/proc/') ? 0 : constants.O_NOFOLLOW;
+  const flags = path.startsWith('/proc/') ? constants.O_RDONLY : readFlags;
   const handle = await explainCache(directory, 'read', async () => {
     try {
-      return await open(path, constants.O_RDONLY | noFollow);
+      return await open(path, flags);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       throw new Failure(`${blob.digest} is not in the cache ${directory}`, {
@@ -63,7 +81,7 @@ export async function openBlobFile(directory: string, blob: NamedBlob, path: str
   const status = await handle.stat();
   if (status.isFile() && status.size === (blob.sizeBytes ?? status.size)) return handle;
   await handle.close();
-  if (status.isFile()) removeQuietly(path);
+  if (status.isFile() && flags === readFlags) await removeUnlessRight(directory, blob, path);
   throw new Failure(`${blob.digest} has ${status.size} bytes in the cache ${directory} instead of ${blob.sizeBytes}`, {
     hint: 'try again: it was removed from the cache',
   });

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { constants, renameSync, writevSync } from 'node:fs';
+import { constants, openSync, renameSync, writevSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { onInterrupt } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
 import type { Descriptor } from '../source/image.ts';
-import { adoptPartial, freeName } from './adopt-partial.ts';
+import { adoptPartial, type FileIdentity, freeName } from './adopt-partial.ts';
 import { hashFile, removeQuietly, renameQuietly, shareFile, syncDirectory, writeAll } from './files.ts';
 import { type Host, nameWriter } from './host.ts';
 import { blobPath, explainCache, keyOf, parseDigest, partialDirectory } from './layout.ts';
@@ -23,6 +23,8 @@ export interface PartialFile extends PartialBlob {
   readonly content: unknown;
   /** Bytes that can be read from the file; sizeBytes may be ahead of it. */
   readonly writtenBytes: number;
+  /** A descriptor of the very file that is written, for reading, which the caller closes; undefined after commit, and where there is no /proc. */
+  openAgain(): number | undefined;
   /** Whether bytes of an earlier process are in it. */
   readonly adopted: boolean;
   /** Set once the cache cannot be written: then the download is of no use. */
@@ -61,8 +63,9 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
   let inFlight: Buffer[] = [];
   let writing: Promise<void> | undefined;
   let linger: NodeJS.Timeout | undefined;
-  let adopted = await explainCache(directory, 'write to', () => adoptPartial(place, key, path, blob.sizeBytes, host));
-  let handle = await openOwn(directory, path, adopted);
+  const found = await explainCache(directory, 'write to', () => adoptPartial(place, key, path, blob.sizeBytes, host));
+  let adopted = found !== undefined;
+  let handle = await openOwn(directory, path, found);
   if (adopted) {
     try {
       sizeBytes = await hashFile(handle, hash);
@@ -85,7 +88,7 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
 
   async function startAnew(): Promise<void> {
     const next = nextPath();
-    const nextHandle = await openOwn(directory, next, false);
+    const nextHandle = await openOwn(directory, next);
     await handle.close();
     removeQuietly(path);
     path = next;
@@ -162,6 +165,14 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
     get writtenBytes() {
       return writtenBytes;
     },
+    openAgain() {
+      if (closed) return undefined;
+      try {
+        return openSync(`/proc/self/fd/${handle.fd}`, constants.O_RDONLY);
+      } catch {
+        return undefined;
+      }
+    },
     get adopted() {
       return adopted;
     },
@@ -230,13 +241,18 @@ export async function openPartial(directory: string, blob: Descriptor, host: Hos
   return file;
 }
 
-/** For reading too: adopted bytes are hashed. */
-async function openOwn(directory: string, path: string, exists: boolean): Promise<FileHandle> {
-  const { O_RDWR, O_NOFOLLOW, O_CREAT, O_EXCL } = constants;
-  const flags = O_RDWR | O_NOFOLLOW | (exists ? 0 : O_CREAT | O_EXCL);
+/** For reading too: adopted bytes are hashed. found: the file that must be there; none, when it is to be made. */
+async function openOwn(directory: string, path: string, found?: FileIdentity): Promise<FileHandle> {
+  const { O_RDWR, O_NOFOLLOW, O_NONBLOCK, O_CREAT, O_EXCL } = constants;
+  const flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | (found === undefined ? O_CREAT | O_EXCL : 0);
   return await explainCache(directory, 'write to', async () => {
     const handle = await open(path, flags, 0o644);
-    if (!exists) await shareFile(handle, dirname(path));
+    const { dev, ino } = await handle.stat();
+    if (found !== undefined && (dev !== found.dev || ino !== found.ino)) {
+      await handle.close();
+      throw new Failure(`cannot use the cache ${directory}: somebody put another file in the place of ${path}`);
+    }
+    await shareFile(handle, dirname(path));
     return handle;
   });
 }
