@@ -82,6 +82,10 @@ function findHostFault(registry: string): Fault {
   if (bracketed !== undefined ? !/^\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]$/.test(bracketed) : !hostForm.test(plain)) {
     return [`${showReference(registry)} is no name of a host`, 'a registry is HOST[:PORT], IPv6 addresses in brackets'];
   }
+  // Names whose last part is a number are addresses (URL Standard, "host parsing"), and not all of these are some.
+  if (!URL.canParse(`https://${bracketed ?? plain}`)) {
+    return [`${showReference(registry)} is no name of a host, nor an address`, 'a registry is HOST[:PORT]'];
+  }
   if (port !== undefined && (!/^[0-9]{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65535)) {
     return [
       `${showReference(registry)} has no port number after its colon`,

@@ -26,10 +26,15 @@ export function parseMirrors(text: string): readonly Mirror[] | string {
     if (endpoints.some((endpoint) => endpoint.includes('@'))) {
       return `the mirror of ${prefix} has a user, which belongs into a file of credentials`;
     }
-    if (!endpoints.every((endpoint) => endpointForm.test(endpoint))) {
+    if (!endpoints.every(isEndpoint)) {
       return `the mirror of ${prefix} is not [https://]HOST[:PORT][/PATH]`;
     }
     mirrors.set(prefix, [...(mirrors.get(prefix) ?? []), ...endpoints.map((endpoint) => endpoint.replace(/\/$/, ''))]);
   }
   return [...mirrors].map(([prefix, endpoints]) => ({ prefix, endpoints }));
+}
+
+/** Also that a URL can be made of it: no port beyond 65535, no address as 999.1.1.1. */
+function isEndpoint(endpoint: string): boolean {
+  return endpointForm.test(endpoint) && URL.canParse(`https://${endpoint.replace(/^https?:\/\//i, '')}`);
 }

@@ -133,9 +133,13 @@ export function choosePlatform(entries: readonly IndexEntry[], wanted: Platform,
   throw missingPlatform(wanted, named, what);
 }
 
+/** An index may have thousands. */
+const maxShown = 30;
+
 /** The Failure for an image that is not there for a platform, with those for which it is. */
 export function missingPlatform(wanted: Platform, existing: readonly string[], what: string): Failure {
-  const list = [...new Set(existing)].sort();
+  const all = [...new Set(existing)].sort();
+  const list = all.length <= maxShown ? all : [...all.slice(0, maxShown), `and ${all.length - maxShown} others`];
   return new Failure(`${what} has no image for ${formatPlatform(wanted)}`, {
     hint: list.length === 0 ? 'it has none for any platform' : `choose one that exists with --arch: ${list.join(', ')}`,
   });

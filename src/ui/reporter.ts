@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Failure, ShownFailure, UsageFailure } from '../failure.ts';
 import { FormatError } from '../format/format-error.ts';
+import { cleanMessage, cleanText } from './clean-text.ts';
 import { formatSize } from './format-size.ts';
 
 /** The only printer: results on stdout, everything else on stderr. */
@@ -32,10 +33,10 @@ export function createReporter(options: { quiet?: boolean } = {}): Reporter {
   const quiet = options.quiet === true;
   return {
     result: (text) => {
-      if (!quiet) print(process.stdout, text);
+      if (!quiet) print(process.stdout, process.stdout.isTTY ? cleanText(text) : text);
     },
     json: (value) => print(process.stdout, JSON.stringify(value, null, 2)),
-    warn: (text) => print(process.stderr, `bundler: ${text}`),
+    warn: (text) => print(process.stderr, `bundler: ${cleanMessage(text)}`),
     error: (error) => {
       if (!(error instanceof ShownFailure)) print(process.stderr, describe(error));
     },
@@ -56,12 +57,13 @@ function print(stream: NodeJS.WriteStream, text: string): void {
 
 /** An error as text for stderr: "bundler: MESSAGE", then "  try: HINT" or the usage. */
 function describe(error: unknown): string {
-  if (error instanceof UsageFailure) return `bundler: ${error.message}\nusage: ${error.usage}`;
+  if (error instanceof UsageFailure) return `bundler: ${cleanMessage(error.message)}\nusage: ${error.usage}`;
   if (error instanceof Failure || error instanceof FormatError) {
-    return `bundler: ${error.message}${error.hint === '' ? '' : `\n  try: ${error.hint}`}`;
+    const hint = error.hint === '' ? '' : `\n  try: ${cleanMessage(error.hint)}`;
+    return `bundler: ${cleanMessage(error.message)}${hint}`;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return `bundler: this is a bug, please report it with the command line and these lines:\n${stack}`;
+  return `bundler: this is a bug, please report it with the command line and these lines:\n${cleanText(stack)}`;
 }
 
 function startProgress(label: string, totalBytes: number): Progress {

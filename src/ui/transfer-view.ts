@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ImportEvent } from '../source/events.ts';
+import { cleanMessage } from './clean-text.ts';
 import { forgiveLostReader } from './reporter.ts';
 import { addEvent, formatOutcome, formatTransfer, type Transfer } from './transfer-lines.ts';
 
@@ -38,7 +39,7 @@ export function createTransferView(style: TransferStyle, options: { verbose?: bo
       finish: (result) => write({ event: 'done', ...result }),
     };
   }
-  const print = (text: string): void => void process.stderr.write(`bundler: ${text}\n`);
+  const print = (text: string): void => void process.stderr.write(`bundler: ${cleanMessage(text)}\n`);
   const lines = style === 'terminal' ? createLines() : null;
   let transfers: readonly Transfer[] = [];
   let ended = false;

@@ -6,6 +6,7 @@ import {
   formatPlatform,
   hostPlatform,
   type IndexEntry,
+  missingPlatform,
   parsePlatform,
 } from '../../src/source/platform.ts';
 
@@ -129,4 +130,11 @@ describe('the manifest of an index', () => {
       }),
     );
   });
+});
+
+test('of thousands of platforms a message has some', () => {
+  const existing = Array.from({ length: 5000 }, (_, index) => `linux/x${index}`);
+  const { hint } = missingPlatform({ os: 'linux', architecture: 'amd64', variant: '' }, existing, 'a');
+  expect(hint.length).toBeLessThan(1000);
+  expect(hint).toContain('and 4970 others');
 });
