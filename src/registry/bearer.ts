@@ -41,7 +41,9 @@ export function createTokenSource(parts: SharedParts): TokenSource {
   const underway = new Map<string, Promise<string>>();
 
   async function fetch(key: string, request: TokenRequest): Promise<string> {
-    const { value, lifeMs } = await retry(parts.retry, () => requestToken(parts, request));
+    const { value, lifeMs } = await retry(parts.retry, () => requestToken(parts, request)).catch((error: unknown) => {
+      throw error instanceof RegistryFailure ? error.givenUp() : error;
+    });
     // A fifth of a short life, half a minute of a long one: what is sent now must still hold when it arrives.
     kept.set(key, { value, expiresAtMs: Date.now() + lifeMs - Math.min(30_000, lifeMs / 5) });
     return value;

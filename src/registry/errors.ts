@@ -31,6 +31,15 @@ export interface RequestFacts {
   readonly identity: string;
 }
 
+export interface RegistryFailureOptions {
+  readonly hint?: string;
+  readonly status?: number;
+  readonly code?: string;
+  readonly retryable?: boolean;
+  readonly retryAfterMs?: number | null;
+  readonly cause?: unknown;
+}
+
 /** A registry did not do what it was asked. */
 export class RegistryFailure extends Failure {
   /** Of HTTP; 0 when there was no answer. */
@@ -42,18 +51,9 @@ export class RegistryFailure extends Failure {
   /** How long the server asked to be left alone; null when it did not say. */
   readonly retryAfterMs: number | null;
 
-  constructor(
-    facts: RequestFacts,
-    reason: string,
-    options: {
-      hint?: string;
-      status?: number;
-      code?: string;
-      retryable?: boolean;
-      retryAfterMs?: number | null;
-      cause?: unknown;
-    } = {},
-  ) {
+  readonly #told: readonly [RequestFacts, string, RegistryFailureOptions];
+
+  constructor(facts: RequestFacts, reason: string, options: RegistryFailureOptions = {}) {
     const status = options.status ? ` gave ${options.status}` : '';
     const scope = facts.scope === '' ? '' : `; scope ${cleanText(facts.scope, 500)}`;
     const details = `${facts.method} ${redactUrl(facts.url)}${status}${scope}; ${facts.identity}`;
@@ -62,6 +62,13 @@ export class RegistryFailure extends Failure {
     this.code = options.code ?? '';
     this.retryable = options.retryable ?? false;
     this.retryAfterMs = options.retryAfterMs ?? null;
+    this.#told = [facts, reason, options];
+  }
+
+  /** The same failure after the tries are used up: whoever asked for the whole is not to begin them anew. */
+  givenUp(): RegistryFailure {
+    const [facts, reason, options] = this.#told;
+    return new RegistryFailure(facts, reason, { ...options, retryable: false });
   }
 }
 

@@ -79,7 +79,9 @@ async function evaluate(name: string, text: string, env: Variables, path: string
   const value = evaluateValue(text, asked);
   if (value !== null && !needsShell) return toText(value);
   try {
-    const { stdout } = await promisify(execFile)('sh', ['-c', 'eval "echo $1"', 'sh', toText(text)], { env });
+    // Not in its arguments, which everybody can read: a proxy may have a password.
+    const script = '_bundler_text=$BUNDLER_TEXT; unset BUNDLER_TEXT; eval "echo $_bundler_text"';
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { env: { ...env, BUNDLER_TEXT: toText(text) } });
     return stdout.replace(/\n+$/, '').replaceAll('\n', ' ');
   } catch (error) {
     throw new Failure(`cannot evaluate ${name} of ${path}: the shell says no`, { cause: error });

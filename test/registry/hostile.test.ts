@@ -42,6 +42,20 @@ test.each(['connectTimeoutSeconds', 'transferTimeoutSeconds'])(
   },
 );
 
+test('a token server that is down is asked as often as any other, not that often squared', async () => {
+  let asked = 0;
+  const registry = await fakeRegistry((request, host) => {
+    if (!request.url?.startsWith('/token'))
+      return { status: 401, headers: { 'www-authenticate': `Bearer realm="http://${host}/token"` } };
+    asked++;
+    return { status: 503 };
+  });
+  const error = await errorOf(clientOf({ retries: 2 }).fetchManifest(refOf(registry.host, 'a', 'b')));
+  expect(error.message).toContain('token for manifest b');
+  expect(error.message).toContain('gave 503');
+  expect(asked).toBe(3);
+});
+
 describe('a login', () => {
   test('by refresh token does not follow a redirect to another host', async () => {
     const thief = await fakeRegistry(() => json({ token: 't1' }));

@@ -33,6 +33,13 @@ const read = (env: Record<string, string>, conf = '') =>
     ...env,
   });
 
+test('what a shell evaluates is not in its arguments, nor handed on', async () => {
+  const conf = 'https_proxy http://me:secret@host/$(tr "\\0" _ < /proc/$$/cmdline; printenv BUNDLER_TEXT)';
+  const { env } = await read({}, conf);
+  expect(env['https_proxy']).toMatch(/^http:\/\/me:secret@host\/sh_-c_/);
+  expect(env['https_proxy']?.match(/secret/g)).toHaveLength(1);
+});
+
 describe('the settings for building', () => {
   test('are enroot’s by default, but for the compressor and the retries', async () => {
     const settings = await read({});
