@@ -3,7 +3,6 @@ import { type IncomingMessage, type RequestOptions, request as requestHttp } fro
 import { request as requestHttps } from 'node:https';
 import { describeSystemError, Failure } from '../failure.ts';
 import type { DaemonAddress, DaemonKind } from './daemon-address.ts';
-import { collect } from './file-tree.ts';
 
 export interface DaemonRequest {
   readonly method: 'GET' | 'POST';
@@ -73,7 +72,7 @@ function cureOf(kind: DaemonKind, address: DaemonAddress, code: string): string 
 
 /** The message of an answer that says no: `{"message": ..}` of Docker's API, `{"cause": ..}` beside it of podman's. */
 export async function readComplaint(answer: IncomingMessage): Promise<string> {
-  const text = (await collect(answer)).toString().trim();
+  const text = (await readBeginning(answer)).toString().trim();
   try {
     const { message, cause } = JSON.parse(text) as { message?: unknown; cause?: unknown };
     if (typeof message === 'string' && message !== '') return message;
@@ -82,4 +81,19 @@ export async function readComplaint(answer: IncomingMessage): Promise<string> {
     // Proxies and old daemons answer in plain text.
   }
   return text === '' ? `status ${answer.statusCode}` : text.slice(0, 500);
+}
+
+/** Lines of a pull and complaints are no longer. */
+export const maxLineBytes = 1 << 20;
+
+/** What is beyond is not waited for. */
+async function readBeginning(answer: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of answer) {
+    chunks.push(chunk as Buffer);
+    sizeBytes += (chunk as Buffer).length;
+    if (sizeBytes >= maxLineBytes) break;
+  }
+  return Buffer.concat(chunks);
 }

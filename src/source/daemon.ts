@@ -5,9 +5,9 @@ import type { IncomingMessage } from 'node:http';
 import { pipeline, Transform } from 'node:stream';
 import { Failure } from '../failure.ts';
 import { type DaemonAddress, type DaemonKind, findDaemon } from './daemon-address.ts';
-import { askDaemon, explainUnreachable, readComplaint } from './daemon-request.ts';
+import { askDaemon, explainUnreachable, maxLineBytes, readComplaint } from './daemon-request.ts';
 import { openDockerArchive } from './docker-archive.ts';
-import { collect, openArchiveTree } from './file-tree.ts';
+import { openArchiveTree } from './file-tree.ts';
 import type { Image } from './image.ts';
 import { nameOfReference } from './names.ts';
 import type { OpenFile } from './open-file.ts';
@@ -46,12 +46,12 @@ async function save(
   const name = image.split('/').map(encodeURIComponent).join('/');
   const looked = await askDaemon(kind, address, { method: 'GET', path: `/images/${name}/json`, signal });
   if (looked.statusCode === 404) {
-    await collect(looked);
+    looked.destroy();
     await pull(kind, image, address, options);
   } else if (looked.statusCode !== 200) {
     throw new Failure(`${kind} does not give ${image}: ${await readComplaint(looked)}`);
   } else {
-    await collect(looked);
+    looked.destroy();
   }
   const answer = await askDaemon(kind, address, { method: 'GET', path: `/images/${name}/get`, signal });
   if (answer.statusCode !== 200) throw new Failure(`${kind} does not give ${image}: ${await readComplaint(answer)}`);
@@ -97,6 +97,7 @@ async function followPull(answer: IncomingMessage, tell: (status: string) => voi
   for await (const chunk of answer) {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
+    if (rest.length > maxLineBytes) return 'what it says has no end';
     for (const line of lines) read(line);
   }
   read(rest);
