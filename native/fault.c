@@ -31,6 +31,15 @@ int fault_hint(struct fault *why, const char *format, ...) {
 	return -1;
 }
 
+void hide_controls(char *text) {
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		if (*c < ' ' || *c == 0x7f)
+			*c = '?';
+		else if (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+			c[0] = c[1] = '?';
+	}
+}
+
 // One write for one message, so that lines of several processes do not mix.
 static void put(const char *line, size_t size) {
 	int saved = errno;

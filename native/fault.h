@@ -24,6 +24,9 @@ _Noreturn void fault_die(const struct fault *why, int status);
 __attribute__((format(printf, 2, 3))) _Noreturn void die(int error, const char *format, ...);
 __attribute__((format(printf, 1, 2))) void warn(const char *format, ...);
 
+// Puts '?' for what may steer a terminal in a text with names of strangers: control codes, also those that are two bytes of UTF-8 (U+0080 to U+009F).
+void hide_controls(char *text);
+
 // cleanup attribute: __attribute__((cleanup(close_fd))) int fd = -1;
 void close_fd(int *fd);
 void free_pointer(void *pointer_to_pointer);

@@ -18,9 +18,7 @@ int record_fault(struct pack *pack, const char *format, ...) {
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);
 	// Names come from images: nothing of them may steer a terminal.
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	hide_controls(text);
 	return fault(pack->why, 0, "pack record %llu: %s", (unsigned long long)pack->in.number, text);
 }
 

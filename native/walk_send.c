@@ -104,9 +104,9 @@ int walk_fault(struct walk *walk, int error, const char *what) {
 	size_t size = walk->path_size < sizeof shown ? walk->path_size : sizeof shown - 1;
 	// The end of a long path tells most; what does not print may not steer a terminal.
 	const char *from = walk->path + walk->path_size - size;
-	for (size_t i = 0; i < size; i++)
-		shown[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ? '?' : from[i];
+	memcpy(shown, from, size);
 	shown[size] = 0;
+	hide_controls(shown);
 	return fault(walk->why, error, "%s /%s", what, shown);
 }
 

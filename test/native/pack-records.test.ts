@@ -142,6 +142,7 @@ const wrong: Record<string, [Buffer[], string]> = {
   'names out of order': [[empty(1), dir(2, 3, [1, 'b'], [1, 'a'])], '"a" not in the order of bytes, or twice'],
   'names twice': [[empty(1), dir(2, 3, [1, 'b'], [1, 'b'])], '"b" not in the order of bytes, or twice'],
   'a name with an escape sequence': [[empty(1), dir(2, 3, [1, '\x1b[2J/'])], 'has an entry "?[2J/"'],
+  'a name with a control code of two bytes': [[empty(1), dir(2, 3, [1, '\xc2\x9b2J/'])], 'has an entry "??2J/"'],
   'an entry that is not defined': [[dir(2, 3, [1, 'b'])], 'names inode 1, which is not defined before it'],
   'fewer inodes than announced': [[empty(1), dir(2, 4, [1, 'b']), finish(3, 2)], '3 inodes are announced, 2 are'],
   'a number left out': [[empty(1), dir(3, 3, [1, 'b']), finish(2, 3)], 'inode 2 is not defined'],
