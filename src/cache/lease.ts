@@ -2,6 +2,7 @@
 import { closeSync, constants, fchmodSync, lstatSync, openSync, readdirSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { onInterrupt } from '../cleanup.ts';
+import { Failure } from '../failure.ts';
 import { readBeginning, removeQuietly } from './files.ts';
 import { type Host, isGone, nameWriter, parseWriter } from './host.ts';
 
@@ -35,6 +36,8 @@ export interface Watch {
 }
 
 const maxLeaseBytes = 1000;
+/** The last number that is looked for: behind it nobody could be seen. */
+const maxGeneration = 999_999_999;
 /** One look counts no more than this: a waiter that was suspended has seen nothing meanwhile. */
 const maxLookMs = 1000;
 
@@ -43,7 +46,7 @@ export function startWatch(): Watch {
   return { seen: '', unchangedMs: 0, lookedAtMs: 0 };
 }
 
-/** Becomes the owner of a key when there is none, or a dead one. Throws system errors. */
+/** Becomes the owner of a key when there is none, or a dead one. Throws system errors, and Failure. */
 export function tryLease(
   directory: string,
   key: string,
@@ -51,6 +54,11 @@ export function tryLease(
 ): Lease | undefined {
   const before = listGenerations(directory, key);
   const top = before.at(-1) ?? 0;
+  if (top >= maxGeneration) {
+    throw new Failure(`cannot use the cache: somebody put ${leasePath(directory, key, top)} there`, {
+      hint: 'remove it',
+    });
+  }
   const found = top === 0 ? undefined : readLease(directory, key, top);
   if (top > 0 && (found === undefined || !isStale(found, { host, times, watch }))) return undefined;
   const made = createLease(directory, key, top + 1, host);

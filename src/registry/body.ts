@@ -89,19 +89,21 @@ export async function readBody(
 
 const maxErrorBytes = 64 * 1024;
 
-/** The beginning (64 KiB) of an error's body as text; what cannot be read is left out. */
+/** The beginning (64 KiB, what comes in 10 s) of an error's body as text; what cannot be read is left out. */
 export async function readErrorText(response: HttpResponse, stallTimeoutMs: number): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   const enough = new Error('enough');
+  const limitMs = Math.min(stallTimeoutMs, 10_000);
+  const startedMs = performance.now();
   await readChunks(
     response,
     (chunk) => {
       chunks.push(chunk);
       sizeBytes += chunk.length;
-      if (sizeBytes >= maxErrorBytes) throw enough;
+      if (sizeBytes >= maxErrorBytes || performance.now() - startedMs >= limitMs) throw enough;
     },
-    Math.min(stallTimeoutMs, 10_000),
+    limitMs,
   ).catch(() => {});
   return Buffer.concat(chunks).subarray(0, maxErrorBytes).toString('utf8');
 }

@@ -80,6 +80,14 @@ describe('what is no file', () => {
     expect(execFileSync(process.execPath, argv, { timeout: 50_000, encoding: 'utf8' })).toBe('true\n');
   });
 
+  test('a lease with the last number is told, not waited for', async () => {
+    mkdirSync(leaseDirectory(scratch.path));
+    const last = join(leaseDirectory(scratch.path), `${key}.999999999`);
+    writeFileSync(last, '');
+    const signal = AbortSignal.timeout(5000);
+    await expect(cache.obtain(blob, deliver, { signal })).rejects.toThrow(`somebody put ${last} there`);
+  });
+
   test('a lease that cannot be read is nobody', () => {
     const dir = join(scratch.path, 'leases');
     mkdirSync(dir);

@@ -29,6 +29,26 @@ test('an answer that switches protocols is a failure, not a wait without end', a
   server.close();
 });
 
+test('an error that is told byte by byte is not listened to for long', async () => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 404 Not Found\r\nContent-Length: 60000\r\n\r\n');
+      const timer = setInterval(() => socket.write('x'), 20);
+      socket.once('close', () => clearInterval(timer));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  const host = `127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+  const fetched = clientOf({ retries: 0, stallTimeoutMs: 200 }).fetchManifest(
+    refOf(host, 'a', 'b'),
+    AbortSignal.timeout(10_000),
+  );
+  expect((await errorOf(fetched)).message).toMatch(/xxx.* gave 404/);
+  server.close();
+});
+
 test.each(['connectTimeoutSeconds', 'transferTimeoutSeconds'])(
   'a %s of a month is not one of a millisecond',
   async (name) => {
