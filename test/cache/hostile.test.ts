@@ -5,6 +5,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   statSync,
@@ -131,7 +132,7 @@ describe("somebody else's partial file", () => {
     });
     done.catch(() => {});
     await half.promise;
-    const [name = ''] = execFileSync('ls', [partialDirectory(scratch.path)], { encoding: 'utf8' }).split('\n');
+    const [name = ''] = readdirSync(partialDirectory(scratch.path));
     const path = join(partialDirectory(scratch.path), name);
     writeFileSync(`${path}x`, Buffer.alloc(blob.sizeBytes, 'evil'));
     renameSync(`${path}x`, path);
