@@ -47,6 +47,7 @@ export function followFlight(directory: string, flight: Flight): Readable {
       if (at < deliveredBytes) {
         await compareWithOld(chunk);
         at += chunk.length;
+        if (at === deliveredBytes) await forgetOld();
       } else {
         at += chunk.length;
         deliveredBytes = at;
@@ -98,6 +99,13 @@ export function followFlight(directory: string, flight: Flight): Readable {
     const chunk = buffer.subarray(0, bytesRead);
     hash?.update(chunk);
     return chunk;
+  }
+
+  /** All that was delivered is in the source now: what is delivered next is in no other. */
+  async function forgetOld(): Promise<void> {
+    const descriptor = old as number;
+    old = undefined;
+    await closeDescriptor(descriptor);
   }
 
   async function compareWithOld(chunk: Buffer): Promise<void> {

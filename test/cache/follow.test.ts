@@ -115,6 +115,22 @@ test('after a restart it goes on where it was, when the bytes are the same', asy
   expect(Buffer.concat([first, rest]).equals(blob.bytes)).toBe(true);
 });
 
+test('after two restarts it goes on where it was, also with what was delivered between them', async () => {
+  const { partial, end } = startControlled();
+  const download = await partial;
+  await download.append(blob.bytes.subarray(0, 900_000));
+  const iterator = (await cache.openFollowing(blob))[Symbol.asyncIterator]();
+  const first = await take(iterator, 900_000);
+  await download.restart();
+  await download.append(blob.bytes.subarray(0, 1_000_000));
+  const second = await take(iterator, 100_000);
+  await download.restart();
+  await download.append(blob.bytes);
+  end.resolve();
+  const rest = await take(iterator, blob.sizeBytes);
+  expect(Buffer.concat([first, second, rest]).equals(blob.bytes)).toBe(true);
+});
+
 test('after a restart with other bytes it fails, though the download succeeds', async () => {
   const { partial, end, outcome } = startControlled();
   const download = await partial;
