@@ -18,8 +18,10 @@ export const podmanPeer: Peer = (setting) =>
       const options = [...places, '--cgroup-manager=cgroupfs', '--events-backend=none', '--storage-driver', driver];
       const run = ['podman', ...options, 'run', '--rm', '--network=none', '--log-driver=none', ...limits];
       const argv = [...run, 'localhost/np', '/bin/true'];
-      // podman leaves its store mounted on itself.
-      const tearDown = (): void => void spawnSync('umount', ['-l', `${store}/root/${driver}`], { stdio: 'ignore' });
+      // podman leaves its store mounted on itself, more than once where it was ended in between.
+      const unmount = 'while umount -l "$0" 2>/dev/null; do :; done';
+      const tearDown = (): void =>
+        void spawnSync('sh', ['-c', unmount, `${store}/root/${driver}`], { stdio: 'ignore' });
       try {
         const script = 'tar -C "$0" -cf - . | podman "$@" import -q - localhost/np';
         execFileSync('sh', ['-c', script, setting.root, ...options], { stdio: 'pipe' });
