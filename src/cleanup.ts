@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { unlinkSync } from 'node:fs';
 
 type Cleanup = () => void;
 
@@ -27,4 +28,13 @@ function dieOf(signal: NodeJS.Signals): void {
 
 function stopListening(): void {
   for (const signal of endingSignals) process.off(signal, dieOf);
+}
+
+/** Removes a file, if it is there and one may. */
+export function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Not made yet, gone already, or in a directory with the sticky bit and somebody else's.
+  }
 }

@@ -13,9 +13,9 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type Host, identifyHost, isGone, nameWriter, parseWriter } from '../cache/host.ts';
-import { onInterrupt } from '../cleanup.ts';
+import { onInterrupt, removeQuietly } from '../cleanup.ts';
 import { describeSystemError, explain, Failure } from '../failure.ts';
+import { type Host, identifyHost, isGone, nameWriter, parseWriter } from '../host.ts';
 
 /** A file being written under a temporary name beside its final one. */
 export interface Output {
@@ -128,12 +128,4 @@ function putInPlace(temporary: string, path: string, force: boolean): void {
     }
   }
   renameSync(temporary, path);
-}
-
-function removeQuietly(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // It was not made yet, or is gone already.
-  }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { readFlags, removeQuietly, renameQuietly } from './files.ts';
-import { type Host, isGone, parseWriter } from './host.ts';
+import { removeQuietly } from '../cleanup.ts';
+import { type Host, isGone, parseWriter } from '../host.ts';
+import { readFlags, renameQuietly } from './files.ts';
 
 /*
  * Every writer has a partial file of its own, named after it. The bytes of an earlier one are adopted by renaming when nobody can write

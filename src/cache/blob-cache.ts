@@ -5,13 +5,14 @@ import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { buffer as collect } from 'node:stream/consumers';
+import { removeQuietly } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
+import { type Host, identifyHost, nameWriter } from '../host.ts';
 import type { Descriptor } from '../source/image.ts';
 import { removeAbandoned } from './adopt-partial.ts';
-import { readFlags, removeQuietly, shareFile, syncDirectory } from './files.ts';
+import { readFlags, shareFile, syncDirectory } from './files.ts';
 import { type ObtainOptions, type Outcome, shareFlight, waitFor } from './flight.ts';
 import { followFlight } from './follow.ts';
-import { type Host, identifyHost, nameWriter } from './host.ts';
 import {
   blobPath,
   explainCache,

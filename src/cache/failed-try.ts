@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readBeginning, removeQuietly, renameQuietly } from './files.ts';
-import { type Host, nameWriter } from './host.ts';
+import { removeQuietly } from '../cleanup.ts';
+import { type Host, nameWriter } from '../host.ts';
+import { readBeginning, renameQuietly } from './files.ts';
 
 /*
  * Each process has credentials of its own, so a waiter tries when an owner failed. But of 128 processes that want what cannot be had not

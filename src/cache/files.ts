@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hash } from 'node:crypto';
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-} from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 const readBytes = 1 << 20;
@@ -69,15 +59,6 @@ export async function syncDirectory(path: string): Promise<void> {
     if (!['EINVAL', 'EROFS', 'ENOTSUP', 'EBADF'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   } finally {
     await handle.close();
-  }
-}
-
-/** Removes a file, if it is there and one may. */
-export function removeQuietly(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Gone already, or in a directory with the sticky bit and somebody else's.
   }
 }
 

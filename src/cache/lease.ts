@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { closeSync, constants, fchmodSync, lstatSync, openSync, readdirSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { onInterrupt } from '../cleanup.ts';
+import { onInterrupt, removeQuietly } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
-import { readBeginning, removeQuietly } from './files.ts';
-import { type Host, isGone, nameWriter, parseWriter } from './host.ts';
+import { type Host, isGone, nameWriter, parseWriter } from '../host.ts';
+import { readBeginning } from './files.ts';
 
 /*
  * Who downloads a blob is said by the files leases/KEY.1, KEY.2, ..: the maker of the one with the highest number. A file is made with

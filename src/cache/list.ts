@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Host, identifyHost, isGone, parseWriter } from '../host.ts';
 import { isAbandoned, listPartials } from './adopt-partial.ts';
-import { type Host, identifyHost, isGone, parseWriter } from './host.ts';
 import { blobPath, explainCache, leaseDirectory, partialDirectory } from './layout.ts';
 import { listGenerations, readLease } from './lease.ts';
 

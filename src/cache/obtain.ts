@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../failure.ts';
+import type { Host } from '../host.ts';
 import { listPartials, removePartials } from './adopt-partial.ts';
 import { forgetFailedTries, noteFailedTry, readFailedTry } from './failed-try.ts';
 import { type Flight, notify, type Outcome } from './flight.ts';
-import type { Host } from './host.ts';
 import { explainCache, keyOf, leaseDirectory, makeParts, partialDirectory } from './layout.ts';
 import { type Lease, type LeaseTimes, startWatch, tryLease } from './lease.ts';
 import { findBlob } from './open-blob.ts';

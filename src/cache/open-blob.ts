@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { constants, lstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { removeQuietly } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
-import { hashFile, readFlags, removeQuietly } from './files.ts';
+import { hashFile, readFlags } from './files.ts';
 import { blobPath, cacheHint, explainCache, parseDigest } from './layout.ts';
 
 const chunkBytes = 512 << 10;

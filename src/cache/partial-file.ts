@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto';
 import { constants, openSync, renameSync, writevSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { onInterrupt } from '../cleanup.ts';
+import { onInterrupt, removeQuietly } from '../cleanup.ts';
 import { Failure } from '../failure.ts';
+import { type Host, nameWriter } from '../host.ts';
 import type { Descriptor } from '../source/image.ts';
 import { adoptPartial, type FileIdentity, freeName } from './adopt-partial.ts';
-import { hashFile, removeQuietly, renameQuietly, shareFile, syncDirectory, writeAll } from './files.ts';
-import { type Host, nameWriter } from './host.ts';
+import { hashFile, renameQuietly, shareFile, syncDirectory, writeAll } from './files.ts';
 import { blobPath, explainCache, keyOf, parseDigest, partialDirectory } from './layout.ts';
 import type { PartialBlob } from './partial.ts';
 

@@ -2,7 +2,7 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeSystemError } from '../failure.ts';
-import { type Host, identifyHost } from './host.ts';
+import { type Host, identifyHost } from '../host.ts';
 import { blobPath, explainCache, leaseDirectory } from './layout.ts';
 import { type CachedBlob, listCache } from './list.ts';
 

@@ -3,8 +3,8 @@ import { ftruncateSync, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { fromText } from '../format/bytes.ts';
 import { type EntryKind, noXattrs, type TarEntry } from '../layer/tar-entry.ts';
-import { blockSizeBytes } from '../layer/tar-header.ts';
-import { encodeBlock, encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
+import { blockSizeBytes, paddingOf } from '../layer/tar-header.ts';
+import { encodeBlock, encodeHeader, endOfArchive } from '../layer/write-tar.ts';
 
 const writeAt = promisify(write);
 

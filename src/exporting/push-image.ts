@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { writeSync } from 'node:fs';
 import { Readable } from 'node:stream';
+import { writeExactly } from '../bundle/copy.ts';
 import { explain } from '../failure.ts';
 import { type AnonymousFile, createAnonymousFile } from '../importing/anonymous-file.ts';
 import { formatProvenance } from '../reference/format.ts';
@@ -73,8 +73,7 @@ export async function pushImage(request: PushRequest): Promise<ExportedImage & {
 function keep(file: AnonymousFile, tar: Readable, { compression, onProgress }: PushRequest): Promise<StoredLayer> {
   let at = 0;
   const write = (chunk: Buffer): void => {
-    for (let done = 0; done < chunk.length; )
-      done += writeSync(file.descriptor, chunk, done, chunk.length - done, at + done);
+    writeExactly(file.descriptor, chunk, at);
     at += chunk.length;
   };
   return storeLayer(tar, write, { compression, onProgress });

@@ -4,7 +4,8 @@ import { Failure } from '../failure.ts';
 import { type Bytes, toText } from '../format/bytes.ts';
 import { type TreeVisitor, type WalkedSource, walkTree } from '../launcher/walk.ts';
 import { noXattrs } from '../layer/tar-entry.ts';
-import { encodeHeader, endOfArchive, paddingOf } from '../layer/write-tar.ts';
+import { paddingOf } from '../layer/tar-header.ts';
+import { encodeHeader, endOfArchive } from '../layer/write-tar.ts';
 
 /**
  * A root filesystem, of an image or a directory, as the tar of a layer: every entry once, parents first, names in the order of bytes, owners and times as they

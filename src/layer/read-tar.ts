@@ -12,7 +12,7 @@ import {
 } from './sparse.ts';
 import { makeEntry, type StoredEntry } from './stored-entry.ts';
 import type { TarEntry } from './tar-entry.ts';
-import { blockSizeBytes, decodeHeader, isZeroBlock, type TarHeader } from './tar-header.ts';
+import { blockSizeBytes, decodeHeader, isZeroBlock, paddingOf, type TarHeader } from './tar-header.ts';
 
 /** Gets what is in an archive, in order. */
 export interface TarVisitor {
@@ -286,10 +286,6 @@ export class TarReader {
     }
     this.#state = 'done';
   }
-}
-
-function paddingOf(sizeBytes: number): number {
-  return (blockSizeBytes - (sizeBytes % blockSizeBytes)) % blockSizeBytes;
 }
 
 function upToNul(content: Buffer): Bytes {

@@ -5,6 +5,11 @@ import { FormatError } from '../format/format-error.ts';
 /** A tar consists of blocks of this size. */
 export const blockSizeBytes = 512;
 
+/** How many bytes of zeros follow a content of this size. */
+export function paddingOf(sizeBytes: number): number {
+  return (blockSizeBytes - (sizeBytes % blockSizeBytes)) % blockSizeBytes;
+}
+
 /** One header block of a tar as it stands (POSIX ustar interchange format; tar(5)), before extensions change it. */
 export interface TarHeader {
   /** With the ustar prefix in front. */

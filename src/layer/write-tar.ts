@@ -2,8 +2,9 @@
 import { isUtf8 } from 'node:buffer';
 import { type Bytes, toBuffer } from '../format/bytes.ts';
 import { FormatError } from '../format/format-error.ts';
+import type { PaxRecord } from './pax.ts';
 import type { EntryKind, TarEntry } from './tar-entry.ts';
-import { blockSizeBytes } from './tar-header.ts';
+import { blockSizeBytes, paddingOf } from './tar-header.ts';
 
 /** What ends an archive: two blocks of zeros. */
 export const endOfArchive = Buffer.alloc(2 * blockSizeBytes);
@@ -36,12 +37,6 @@ const fields = {
 } as const;
 
 type Field = keyof typeof fields;
-type PaxRecord = readonly [key: Bytes, value: Bytes];
-
-/** How many bytes of zeros follow a content of this size. */
-export function paddingOf(sizeBytes: number): number {
-  return (blockSizeBytes - (sizeBytes % blockSizeBytes)) % blockSizeBytes;
-}
 
 /**
  * The header of an entry: one block of ustar where that can say everything, else a pax extended header in front of it. Its content, sizeBytes of

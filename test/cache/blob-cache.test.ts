@@ -14,10 +14,10 @@ import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type BlobCache, openCache } from '../../src/cache/blob-cache.ts';
 import { noteFailedTry } from '../../src/cache/failed-try.ts';
-import { identifyHost, nameWriter } from '../../src/cache/host.ts';
 import { blobPath, keyOf, leaseDirectory, partialDirectory } from '../../src/cache/layout.ts';
 import type { PartialBlob } from '../../src/cache/partial.ts';
 import { Failure } from '../../src/failure.ts';
+import { identifyHost, nameWriter } from '../../src/host.ts';
 import { listFiles, makeBlob, makeScratch, type SampleBlob } from './rig.ts';
 
 let scratch: ReturnType<typeof makeScratch>;

@@ -16,10 +16,10 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type BlobCache, openCache } from '../../src/cache/blob-cache.ts';
-import { identifyHost, nameWriter } from '../../src/cache/host.ts';
 import { blobPath, keyOf, leaseDirectory, partialDirectory } from '../../src/cache/layout.ts';
 import { startWatch, tryLease } from '../../src/cache/lease.ts';
 import type { PartialBlob } from '../../src/cache/partial.ts';
+import { identifyHost, nameWriter } from '../../src/host.ts';
 import { makeBlob, makeScratch } from './rig.ts';
 
 /* What others who may write to the same directory could put there, and images that lie. */

@@ -4,8 +4,8 @@
 import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/cache/host.ts';
 import { startWatch, tryLease } from '../../src/cache/lease.ts';
+import { identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/host.ts';
 
 const [, , directory = '', stop = ''] = process.argv;
 const host = identifyHost();

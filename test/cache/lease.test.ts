@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Host, identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/cache/host.ts';
 import { type Lease, listGenerations, startWatch, tryLease } from '../../src/cache/lease.ts';
+import { type Host, identifyHost, isGone, nameWriter, parseWriter, type Writer } from '../../src/host.ts';
 import { listFiles, makeScratch } from './rig.ts';
 
 const key = `sha256-${'0'.repeat(64)}`;

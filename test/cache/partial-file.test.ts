@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
-import { identifyHost } from '../../src/cache/host.ts';
 import { makeParts } from '../../src/cache/layout.ts';
 import { openPartial } from '../../src/cache/partial-file.ts';
 import { Failure } from '../../src/failure.ts';
+import { identifyHost } from '../../src/host.ts';
 import { listFiles, makeBlob, makeScratch } from './rig.ts';
 
 test('once it cannot be written, every call fails and close still ends, whatever waits in memory', async () => {

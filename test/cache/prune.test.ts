@@ -5,10 +5,10 @@ import { join, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type BlobCache, openCache } from '../../src/cache/blob-cache.ts';
-import { identifyHost, nameWriter } from '../../src/cache/host.ts';
 import { blobPath, keyOf } from '../../src/cache/layout.ts';
 import { listCache } from '../../src/cache/list.ts';
 import { pruneCache } from '../../src/cache/prune.ts';
+import { identifyHost, nameWriter } from '../../src/host.ts';
 import { listFiles, makeBlob, makeScratch } from './rig.ts';
 
 let scratch: ReturnType<typeof makeScratch>;

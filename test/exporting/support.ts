@@ -7,7 +7,8 @@ import { makeImageConfig } from '../../src/exporting/config.ts';
 import type { ExportRequest } from '../../src/exporting/request.ts';
 import type { EntryKind, TarEntry } from '../../src/layer/tar-entry.ts';
 import { noXattrs } from '../../src/layer/tar-entry.ts';
-import { encodeHeader, endOfArchive, paddingOf } from '../../src/layer/write-tar.ts';
+import { paddingOf } from '../../src/layer/tar-header.ts';
+import { encodeHeader, endOfArchive } from '../../src/layer/write-tar.ts';
 import { parseImageConfig } from '../../src/source/config.ts';
 
 export function makeTemporary(): string {

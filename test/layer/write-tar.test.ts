@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fromText } from '../../src/format/bytes.ts';
 import { TarReader } from '../../src/layer/read-tar.ts';
 import { type EntryKind, noXattrs, type TarEntry } from '../../src/layer/tar-entry.ts';
-import { encodeBlock, encodeHeader, endOfArchive, paddingOf } from '../../src/layer/write-tar.ts';
+import { paddingOf } from '../../src/layer/tar-header.ts';
+import { encodeBlock, encodeHeader, endOfArchive } from '../../src/layer/write-tar.ts';
 import { testNeeding } from '../support/features.ts';
 
 let dir = '';
