@@ -42,6 +42,25 @@ export const plain: InodeAttributes = {
 };
 export const directory: InodeAttributes = { ...plain, mode: 0o755, nlink: 2 };
 
+/** Describes a root directory with files of these names, sorted, and contents (null: empty), and finishes the image. */
+export async function finishFlat(
+  packer: Packer,
+  names: readonly string[],
+  contents: readonly (number | null)[],
+): Promise<void> {
+  names.forEach((_, at) => {
+    packer.defineFile(at + 1, plain, contents[at] ?? null);
+  });
+  const root = names.length + 1;
+  packer.defineDirectory(
+    root,
+    directory,
+    root + 1,
+    names.map((name, at) => ({ name, number: at + 1 })),
+  );
+  await packer.finish(root, root);
+}
+
 /** Runs an action with a new file open for reading and writing. */
 export async function withTarget<T>(file: string, action: (target: number) => Promise<T>): Promise<T> {
   const target = openSync(file, 'w+');

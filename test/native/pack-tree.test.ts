@@ -8,7 +8,16 @@ import { startPacker } from '../../src/launcher/pack.ts';
 import { type WalkedEntry, walkTree } from '../../src/launcher/walk.ts';
 import { compileNative } from './compile.ts';
 import { needing, scratch } from './image-rig.ts';
-import { common, directory, kernelMounts, plain, useLauncher, withMounted, withTarget } from './pack-rig.ts';
+import {
+  common,
+  directory,
+  finishFlat,
+  kernelMounts,
+  plain,
+  useLauncher,
+  withMounted,
+  withTarget,
+} from './pack-rig.ts';
 
 let dir = '';
 
@@ -36,17 +45,7 @@ describe('a tree', () => {
     const file = newFile();
     await withTarget(file, async (target) => {
       const packer = startPacker(target, common);
-      names.forEach((_, at) => {
-        packer.defineFile(at + 1, plain, null);
-      });
-      const root = names.length + 1;
-      packer.defineDirectory(
-        root,
-        directory,
-        root + 1,
-        names.map((name, at) => ({ name, number: at + 1 })),
-      );
-      await packer.finish(root, root);
+      await finishFlat(packer, names, []);
     });
     await withMounted(file, (root) => {
       const found = execFileSync('find', [root, '-type', 'f', '-printf', '%P %i\n'], {

@@ -8,7 +8,7 @@ import { makeImage as makeFixture } from '../../fixtures/make.ts';
 import { type Packer, type PackOptions, startPacker } from '../../src/launcher/pack.ts';
 import { sanitize } from '../support/sanitize.ts';
 import { listTree, listUnsquashed, makeTree, needing, scratch } from './image-rig.ts';
-import { common, directory, kernelMounts, packWalk, plain, useLauncher, withMounted, withTarget } from './pack-rig.ts';
+import { common, finishFlat, kernelMounts, packWalk, useLauncher, withMounted, withTarget } from './pack-rig.ts';
 
 let tree = '';
 let dir = '';
@@ -42,17 +42,7 @@ async function packFiles(
     const packer = startPacker(target, options);
     const names = Object.keys(files).sort();
     const contents = names.map((name) => files[name]?.(packer) ?? null);
-    contents.forEach((content, at) => {
-      packer.defineFile(at + 1, plain, content);
-    });
-    const root = names.length + 1;
-    packer.defineDirectory(
-      root,
-      directory,
-      root + 1,
-      names.map((name, at) => ({ name, number: at + 1 })),
-    );
-    await packer.finish(root, root);
+    await finishFlat(packer, names, contents);
   });
   return file;
 }
