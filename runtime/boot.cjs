@@ -9,9 +9,17 @@ const { Script } = require('node:vm');
 // The program that was started is the loader, ld.so, in the same directory.
 const dir = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
 const module_ = { exports: {} };
-const script = new Script(readFileSync(`${dir}/planner.cjs`, 'latin1'), {
-  filename: 'planner.cjs',
-  cachedData: readFileSync(`${dir}/planner.cache`),
-});
+
+// The status of a program that is not there (sh(1)): the launcher then looks whether the files still are, and unpacks them again.
+function read(name, encoding) {
+  try {
+    return readFileSync(`${dir}/${name}`, encoding);
+  } catch (error) {
+    process.stderr.write(`bundler: ${error.message}\n  try: the same again: what is missing of the runtime is unpacked anew\n`);
+    process.exit(127);
+  }
+}
+
+const script = new Script(read('planner.cjs', 'latin1'), { filename: 'planner.cjs', cachedData: read('planner.cache') });
 // A cache of another V8 is refused and the script compiled: slower, not wrong.
 script.runInThisContext()(module_.exports, require, module_);

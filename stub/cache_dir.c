@@ -22,7 +22,7 @@ void name_runtime(const struct section *section, char name[48])
 		size += snprintf(name + size, 48 - (size_t)size, "%02x", section->sha256[i]);
 }
 
-int open_complete(int cache, const char *name)
+int open_complete(int cache, const char *name, struct identity *identity)
 {
 	struct stat st;
 	int dir = openat(cache, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -32,21 +32,30 @@ int open_complete(int cache, const char *name)
 		// Tells the sweep of a later version that this one is in use; once a day is enough.
 		if (time(NULL) - st.st_mtime > DAY_SECONDS)
 			utimensat(cache, name, NULL, AT_SYMLINK_NOFOLLOW);
+		if (identity)
+			*identity = (struct identity){ st.st_dev, st.st_ino, st.st_mtim };
 		return dir;
 	}
 	close(dir);
 	return -1;
 }
 
-static int is_complete(int cache, const char *name)
+int is_same_runtime(const struct identity *one, const struct identity *other)
 {
-	OWN_FD dir = open_complete(cache, name);
-	return dir >= 0;
+	return one->device == other->device && one->inode == other->inode && one->changed.tv_sec == other->changed.tv_sec &&
+		one->changed.tv_nsec == other->changed.tv_nsec;
+}
+
+int is_usable(int cache, const char *name, const struct identity *damaged)
+{
+	struct identity found;
+	OWN_FD dir = open_complete(cache, name, &found);
+	return dir >= 0 && !(damaged && is_same_runtime(&found, damaged));
 }
 
 // The lock says who unpacks. Where locks do not work the rename decides: then -1 in *lock, and the caller goes on without.
 // 1: somebody else finished meanwhile.
-static int wait_for_turn(int cache, const char *name, int *lock)
+static int wait_for_turn(int cache, const char *name, const struct identity *damaged, int *lock)
 {
 	struct timespec pause = { 0, 2000000 }, start, now;
 	*lock = openat(cache, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -61,7 +70,7 @@ static int wait_for_turn(int cache, const char *name, int *lock)
 			return 0;
 		}
 		nanosleep(&pause, NULL);
-		if (is_complete(cache, name))
+		if (is_usable(cache, name, damaged))
 			return 1;
 		if (pause.tv_nsec < 20000000)
 			pause.tv_nsec += 2000000;
@@ -130,18 +139,18 @@ static int fill(const struct bundle *bundle, const struct section *section, int 
 }
 
 // Puts the finished directory in its place. Somebody else's finished one is as good; a broken one is moved away first.
-static int install(int cache, const char *temporary, const char *name, int again, struct fault *why)
+static int install(int cache, const char *temporary, const char *name, const struct identity *damaged, struct fault *why)
 {
-	if (again || !is_complete(cache, name))
+	if (!is_usable(cache, name, damaged))
 		retire_below(cache, name);
 	if (!renameat(cache, temporary, cache, name))
 		return 0;
 	int error = errno;
 	remove_below(cache, temporary);
-	return is_complete(cache, name) ? 0 : fault(why, error, "rename %s to %s", temporary, name);
+	return is_usable(cache, name, damaged) ? 0 : fault(why, error, "rename %s to %s", temporary, name);
 }
 
-static int unpack_alone(const struct bundle *bundle, const struct section *section, int cache, const char *name, int again,
+static int unpack_alone(const struct bundle *bundle, const struct section *section, int cache, const char *name, const struct identity *damaged,
 	struct dir_fact *fact, struct fault *why)
 {
 	char temporary[48];
@@ -157,18 +166,18 @@ static int unpack_alone(const struct bundle *bundle, const struct section *secti
 		remove_below(cache, temporary);
 		return -1;
 	}
-	return install(cache, temporary, name, again, why);
+	return install(cache, temporary, name, damaged, why);
 }
 
-int unpack_runtime(const struct bundle *bundle, int cache, const char *name, int again, struct dir_fact *fact, struct fault *why)
+int unpack_runtime(const struct bundle *bundle, int cache, const char *name, const struct identity *damaged, struct dir_fact *fact, struct fault *why)
 {
 	const struct section *section = bundle_section(bundle, "runtime");
 	int lock, result = 0;
-	if (wait_for_turn(cache, name, &lock))
+	if (wait_for_turn(cache, name, damaged, &lock))
 		return 0;
 	// Only the one whose turn it is measures the space: a hundred first starts must not reserve it a hundred times.
-	if (again || !is_complete(cache, name)) {
-		result = unpack_alone(bundle, section, cache, name, again, fact, why);
+	if (!is_usable(cache, name, damaged)) {
+		result = unpack_alone(bundle, section, cache, name, damaged, fact, why);
 		if (!result)
 			sweep_cache(cache, name, lock >= 0 && !fact->network);
 	}

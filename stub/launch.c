@@ -11,7 +11,7 @@
 #include "probes.h"
 #include "serve.h"
 
-enum { REPLY_TEXT = 1, REPLY_ASK = 2, REPLY_PLAN = 3 };
+enum { REPLY_TEXT = 1, REPLY_ASK = 2, REPLY_PLAN = 3, MAX_ATTEMPTS = 8 };
 
 // u32 exit status, bytes for stdout, bytes for stderr.
 static int print_text(const char *body, size_t size, struct fault *why)
@@ -176,8 +176,9 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 	struct buffer reply = { 0 };
 	struct fault why = { 0 };
 	int status, server = -1;
-	for (int again = 0;; again = 1) {
-		if (runtime_get(carrier, &runtime, again, &why) || planner_start(carrier, &runtime, &planner, &why))
+	struct identity damaged, *known = NULL;
+	for (int attempt = 0;; attempt++) {
+		if (runtime_get(carrier, &runtime, known, &why) || planner_start(carrier, &runtime, &planner, &why))
 			fault_die(&why, EXIT_OWN_FAILURE);
 		int failed = tell_planner(bundle, carrier, &runtime, &planner, argv, &server, &why) || read_reply(&planner, &reply, &why);
 		// One that closed its end before its reply was complete is ending by itself: its own status says why, ours would not.
@@ -187,11 +188,17 @@ int launch(const struct bundle *bundle, const struct bundle *carrier, char **arg
 		status = crashed ? planner_reap(&planner) : planner_end(&planner);
 		if (!crashed)
 			fault_die(&why, EXIT_OWN_FAILURE);
-		if (again || strcmp(runtime.from, "warm") || !planner_could_not_run(status)) {
+		// Somebody may clear the cache, or unpack anew what was damaged, between our look at the list and the last file that Node opens.
+		int may_heal = attempt < MAX_ATTEMPTS && *runtime.cache && planner_could_not_run(status), gone = may_heal && runtime_is_gone(carrier, &runtime);
+		if (!gone && (!may_heal || known || strcmp(runtime.from, "warm"))) {
 			planner_explain(&planner, status);
 			return EXIT_OWN_FAILURE;
 		}
-		warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
+		if (!gone) {
+			warn("the runtime unpacked in %s is damaged: unpacking it again", runtime.cache);
+			damaged = runtime.identity;
+			known = &damaged;
+		}
 		close_fd(&planner.errors);
 	}
 	account_forget();

@@ -133,7 +133,6 @@ void planner_dismiss(const struct planner *planner)
 {
 	// It has nothing left to do once its reply is here, and Node's own way out would cost milliseconds.
 	if (planner->pid > 0)
-		if (planner->pid > 0)
 		kill(planner->pid, SIGKILL);
 }
 

@@ -31,7 +31,7 @@ static int find_warm(const struct dirs *dirs, const char *name, struct runtime *
 		OWN_FD cache = open(dirs->path[i], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (cache < 0 || fstat(cache, &st) || st.st_uid != geteuid() || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)) || !is_loadable(dirs->path[i]))
 			continue;
-		OWN_FD dir = open_complete(cache, name);
+		OWN_FD dir = open_complete(cache, name, &runtime->identity);
 		if (dir < 0 || fstatvfs(dir, &fs) || (fs.f_flag & ST_NOEXEC))
 			continue;
 		snprintf(runtime->cache, sizeof runtime->cache, "%s", dirs->path[i]);
@@ -68,7 +68,8 @@ static void explain_step(struct reasons *reasons, const char *path, const struct
 	add_reason(reasons, "%s%s: %s (%s)", reasons->size ? "; " : "", path, words, fact->error ? strerror(fact->error) : "unpacking failed");
 }
 
-static int unpack_in(const struct bundle *bundle, const char *path, const char *name, int again, struct dir_fact *fact, struct fault *why)
+static int unpack_in(const struct bundle *bundle, const char *path, const char *name, const struct identity *damaged, struct identity *identity,
+	struct dir_fact *fact, struct fault *why)
 {
 	OWN_FD cache = dir_probe(path, 0, fact);
 	if (cache < 0)
@@ -79,19 +80,22 @@ static int unpack_in(const struct bundle *bundle, const char *path, const char *
 		fact->error = *step == 'n' ? EINVAL : EACCES;
 		return -1;
 	}
-	if (!unpack_runtime(bundle, cache, name, again, fact, why))
+	if (!unpack_runtime(bundle, cache, name, damaged, fact, why)) {
+		OWN_FD dir = open_complete(cache, name, identity);
 		return 0;
+	}
 	fact->error = why->error;
 	fact->step = why->error == ENOSPC ? "space" : why->error == EDQUOT ? "quota" : "write";
 	return -1;
 }
 
 // 0: unpacked there. -1: this candidate will not do, and nothing of ours stays in it.
-static int try_candidate(const struct bundle *bundle, const char *path, const char *name, int again, struct dir_fact *fact, struct fault *why)
+static int try_candidate(const struct bundle *bundle, const char *path, const char *name, const struct identity *damaged, struct identity *identity,
+	struct dir_fact *fact, struct fault *why)
 {
 	struct stat st;
 	int was_missing = lstat(path, &st) && errno == ENOENT;
-	if (!unpack_in(bundle, path, name, again, fact, why))
+	if (!unpack_in(bundle, path, name, damaged, identity, fact, why))
 		return 0;
 	OWN_FD made = was_missing ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 	if (made >= 0) {
@@ -110,13 +114,14 @@ static int serve_from_here(const struct bundle *bundle, const struct section *se
 	return 0;
 }
 
-int runtime_get(const struct bundle *bundle, struct runtime *runtime, int again, struct fault *why)
+int runtime_get(const struct bundle *bundle, struct runtime *runtime, const struct identity *damaged, struct fault *why)
 {
 	const struct section *section = bundle_section(bundle, "runtime");
 	struct reasons reasons = { .size = 0 };
 	struct dirs dirs;
 	char name[48];
 	runtime->server = -1;
+	runtime->identity = (struct identity){ 0 };
 	runtime->cache[0] = runtime->dir[0] = 0;
 	if (!section) {
 		fault(why, 0, "%s: it has no runtime section", bundle->path);
@@ -124,12 +129,12 @@ int runtime_get(const struct bundle *bundle, struct runtime *runtime, int again,
 	}
 	name_runtime(section, name);
 	dirs_candidates(&dirs);
-	int found = !again && find_warm(&dirs, name, runtime);
+	int found = !damaged && find_warm(&dirs, name, runtime);
 	if (!found && bundle_verify_section(bundle, section, why))
 		return -1;
 	for (size_t i = 0; !found && i < dirs.count; i++) {
 		struct dir_fact fact;
-		found = !try_candidate(bundle, dirs.path[i], name, again, &fact, why);
+		found = !try_candidate(bundle, dirs.path[i], name, damaged, &runtime->identity, &fact, why);
 		if (found) {
 			snprintf(runtime->cache, sizeof runtime->cache, "%s", dirs.path[i]);
 			runtime->from = "unpacked";
@@ -145,6 +150,16 @@ int runtime_get(const struct bundle *bundle, struct runtime *runtime, int again,
 	if (snprintf(runtime->dir, sizeof runtime->dir, "%s/%s", runtime->cache, name) >= (int)sizeof runtime->dir)
 		return fault(why, ENAMETOOLONG, "%s/%s", runtime->cache, name);
 	return 0;
+}
+
+int runtime_is_gone(const struct bundle *bundle, const struct runtime *runtime)
+{
+	char name[48];
+	struct identity now;
+	name_runtime(bundle_section(bundle, "runtime"), name);
+	OWN_FD cache = open(runtime->cache, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	OWN_FD dir = cache < 0 ? -1 : open_complete(cache, name, &now);
+	return dir < 0 || !is_same_runtime(&now, &runtime->identity);
 }
 
 // No FUSE either: the runtime is unpacked into the namespace's own memory.

@@ -63,7 +63,7 @@ int run_tool(const struct bundle *bundle, char **argv)
 	struct runtime runtime;
 	struct fault why = { 0 };
 	char loader[5000], library[5000], program[5000];
-	if (runtime_get(bundle, &runtime, 0, &why) ||
+	if (runtime_get(bundle, &runtime, NULL, &why) ||
 	    (!strcmp(runtime.from, "namespace") && runtime_enter(bundle, &runtime, &why)))
 		fault_die(&why, EXIT_OWN_FAILURE);
 	char **env = make_environment(bundle, &why);

@@ -120,7 +120,22 @@ describe('a damaged cache is healed at the next start', () => {
       return run([file, 'echo', String(i)], { user });
     });
     const runs = await Promise.all(starts);
+    expect(runs.map((ran) => `${ran.status} ${ran.stdout.trim()} ${ran.stderr}`)).toEqual(
+      runs.map((_, i) => `0 ${i} `),
+    );
+    await untilAllEnded(user);
+  });
+
+  e2e('once for 30 starts that all find it, when a file has other contents of the same size', async () => {
+    const user = freshUser();
+    const file = makeBundle('busybox');
+    await run([file, 'true'], { user });
+    const loader = runtimeFiles(user).find((name) => name.endsWith('/ld.so')) ?? '';
+    writeFileSync(loader, Buffer.alloc(statSync(loader).size));
+    const runs = await Promise.all(Array.from({ length: 30 }, (_, i) => run([file, 'echo', String(i)], { user })));
     expect(runs.map((ran) => `${ran.status} ${ran.stdout.trim()}`)).toEqual(runs.map((_, i) => `0 ${i}`));
+    for (const ran of runs)
+      expect(ran.stderr).toMatch(/^(bundler: the runtime unpacked in .* is damaged: unpacking it again\n)?$/);
     await untilAllEnded(user);
   });
 
