@@ -3,7 +3,7 @@ import { type Bytes, fromText, toText } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import { Failure } from './failure.ts';
 
-/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings, k list of skeleton entries; upper case: may be null; with ?: may be missing. */
+/** Shape of each part, by a letter: s string, n number, b boolean, l list of strings, k list of skeleton entries, o loader's facts; upper case: may be null; with ?: may be missing. */
 const shapes = {
   provenance: { bundler: 's', source: 's', createdSeconds: 'n' },
   image: {
@@ -29,6 +29,7 @@ const shapes = {
     debian: 'b',
     homes: 'l?',
     skeleton: 'k?',
+    loader: 'o?',
   },
   config: { entrypoint: 'l', cmd: 'l', env: 'l', workdir: 's', user: 's', stopSignal: 's?' },
   options: { target: 's', env: 'l', rc: 'S', entrypoint: 'L' },
@@ -65,6 +66,13 @@ function isConfiguration(value: unknown): boolean {
   return Object.values(value.settings).every((text) => typeof text === 'string') && value.files.every(isFile);
 }
 
+const loaderShape = { glibcVersion: 's', cache: 's', muslPath: 's', directories: 'l', cuda: 's', compat: 'l' } as const;
+
+function isLoaderFacts(value: unknown): boolean {
+  if (!isObject(value) || !['glibc', 'musl', ''].includes(value.libc as string)) return false;
+  return Object.entries(loaderShape).every(([key, letter]) => fits(value[key], letter));
+}
+
 function isSkeletonEntry(value: unknown): boolean {
   if (!isObject(value) || typeof value.path !== 'string' || !fits(value.mode, 'n') || !fits(value.content, 'S'))
     return false;
@@ -83,6 +91,8 @@ function fits(value: unknown, letter: string): boolean {
       return typeof value === 'boolean';
     case 'k':
       return Array.isArray(value) && value.every(isSkeletonEntry);
+    case 'o':
+      return isLoaderFacts(value);
     default:
       return Array.isArray(value) && value.every((item) => typeof item === 'string');
   }

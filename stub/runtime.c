@@ -81,7 +81,8 @@ static int unpack_in(const struct bundle *bundle, const char *path, const char *
 		return -1;
 	}
 	if (!unpack_runtime(bundle, cache, name, damaged, fact, why)) {
-		OWN_FD dir = open_complete(cache, name, identity);
+		int dir = open_complete(cache, name, identity);
+		close_fd(&dir);
 		return 0;
 	}
 	fact->error = why->error;

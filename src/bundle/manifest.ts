@@ -1,10 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 import * as z from 'zod/mini';
 import { FormatError } from '../format/format-error.ts';
-import type { Manifest } from '../format/manifest.ts';
+import type {
+  BuildOptions,
+  EmbeddedConfiguration,
+  EmbeddedFile,
+  ImageConfig,
+  ImageFacts,
+  LoaderFacts,
+  Manifest,
+  RootfsFacts,
+  SkeletonEntry,
+} from '../format/manifest.ts';
+
+/** A schema for each key of a part, the optional ones too: none that is read elsewhere is forgotten here, where it would be dropped. */
+type Shape<Part> = Record<keyof Part, z.ZodMiniType>;
 
 const size = z.number().check(z.int(), z.gte(0));
 const texts = z.array(z.string());
+
+const loader = z.object({
+  libc: z.enum(['glibc', 'musl', '']),
+  glibcVersion: z.string(),
+  cache: z.string(),
+  muslPath: z.string(),
+  directories: texts,
+  cuda: z.string(),
+  compat: texts,
+} satisfies Shape<LoaderFacts>);
+
+const skeletonEntry = z.object({
+  path: z.string(),
+  mode: size,
+  content: z.nullable(z.string()),
+} satisfies Shape<SkeletonEntry>);
 
 const schema = z.object({
   manifestVersion: z.literal(1),
@@ -20,7 +49,7 @@ const schema = z.object({
       sizeBytes: size,
       digest: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
       unpackedBytes: size,
-    }),
+    } satisfies Shape<ImageFacts>),
   ),
   rootfs: z.optional(
     z.object({
@@ -35,7 +64,10 @@ const schema = z.object({
       rcProvenance: z.string(),
       shell: z.boolean(),
       debian: z.boolean(),
-    }),
+      homes: z.optional(texts),
+      skeleton: z.optional(z.array(skeletonEntry)),
+      loader: z.optional(loader),
+    } satisfies Shape<RootfsFacts>),
   ),
   config: z.optional(
     z.object({
@@ -45,14 +77,14 @@ const schema = z.object({
       workdir: z.string(),
       user: z.string(),
       stopSignal: z.optional(z.string()),
-    }),
+    } satisfies Shape<ImageConfig>),
   ),
   options: z.object({
     target: z.string(),
     env: texts,
     rc: z.nullable(z.string()),
     entrypoint: z.nullable(texts),
-  }),
+  } satisfies Shape<BuildOptions>),
   configuration: z.optional(
     z.object({
       settings: z.record(z.string(), z.string()),
@@ -64,11 +96,11 @@ const schema = z.object({
           builtin: z.string(),
           encoding: z.enum(['utf8', 'base64']),
           content: z.string(),
-        }),
+        } satisfies Shape<EmbeddedFile>),
       ),
-    }),
+    } satisfies Shape<EmbeddedConfiguration>),
   ),
-});
+} satisfies Shape<Manifest>);
 
 /** Reads and checks a manifest. Keys of a later version are dropped. Throws FormatError. */
 export function decodeManifest(bytes: Buffer): Manifest {

@@ -51,6 +51,26 @@ export interface RootfsFacts {
   readonly homes?: readonly string[];
   /** What a new home directory begins with: /etc/skel. */
   readonly skeleton?: readonly SkeletonEntry[];
+  /** Of the image's libraries; absent in files of older versions. */
+  readonly loader?: LoaderFacts;
+}
+
+/** What putting a driver's libraries into the image depends on. */
+export interface LoaderFacts {
+  /** The image's C library by its loader: /lib64/ld-linux-x86-64.so.2 and its kin, or /lib/ld-musl-ARCH.so.1; '' for neither. */
+  readonly libc: 'glibc' | 'musl' | '';
+  /** The newest GLIBC_ symbol version that libc.so.6 defines, such as `2.36`; '' unknown. */
+  readonly glibcVersion: string;
+  /** /etc/ld.so.cache as text (ld-cache-text.ts); '' where there is none. */
+  readonly cache: string;
+  /** /etc/ld-musl-ARCH.path; '' where there is none. */
+  readonly muslPath: string;
+  /** Those of the usual library directories that are there, as `/usr/lib/x86_64-linux-gnu`; symlinks to directories count. */
+  readonly directories: readonly string[];
+  /** Path of a library of CUDA's in the image, wherever it lies; '' without one. */
+  readonly cuda: string;
+  /** The names of files in /usr/local/cuda/compat, the libraries of a newer driver for an older kernel module. */
+  readonly compat: readonly string[];
 }
 
 export interface SkeletonEntry {

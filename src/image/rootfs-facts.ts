@@ -2,6 +2,7 @@
 import { toText } from '../format/bytes.ts';
 import type { RootfsFacts, SkeletonEntry } from '../format/manifest.ts';
 import type { Fact } from '../format/wire.ts';
+import { loaderQuestion, readLoaderFacts } from './loader-facts.ts';
 
 /** What the image's file system says about itself, and the small files of it that a launch depends on. */
 export interface ImageReading {
@@ -40,10 +41,12 @@ const skeleton = '/etc/skel';
 
 /** What a manifest needs to know of an image: see `interpretReading`. */
 export const imageQuestion = {
-  paths: Object.values(paths),
-  looks: Object.values(lookedAt),
-  names: [homes],
+  paths: [...Object.values(paths), ...loaderQuestion.paths],
+  heads: loaderQuestion.heads,
+  looks: [...Object.values(lookedAt), ...loaderQuestion.looks],
+  names: [homes, ...loaderQuestion.names],
   trees: [skeleton],
+  prefixes: loaderQuestion.prefixes,
 } as const;
 
 /** Turns what the launcher answers about an image (docs/plan.md, role copy) into what the manifest needs. */
@@ -77,6 +80,7 @@ export function interpretReading(answer: readonly Fact[]): ImageReading {
       debian: isFile(lookedAt.debian),
       homes: answer.filter(([key]) => key === `name.${homes}`).map(([, name]) => toText(name)),
       skeleton: readSkeleton(facts),
+      loader: readLoaderFacts(answer),
     },
   };
 }

@@ -21,12 +21,15 @@ export interface ImageQuestion {
   readonly source: number;
   readonly offset: number;
   readonly sizeBytes: number;
-  /** Files to read, and paths whose kind matters. */
+  /** Files to read, those whose beginning matters, and paths whose kind matters. */
   readonly paths: readonly string[];
+  readonly heads: readonly string[];
   readonly looks: readonly string[];
   /** Directories whose entries are listed, and those that are read whole. */
   readonly names: readonly string[];
   readonly trees: readonly string[];
+  /** Beginnings of names that are looked for everywhere. */
+  readonly prefixes: readonly string[];
 }
 
 export interface Copied {
@@ -60,9 +63,11 @@ export async function copyRanges(
     ? [
         ['image', place(image.source, image.offset, image.sizeBytes)],
         ...image.paths.map((path): Fact => ['path', path]),
+        ...image.heads.map((path): Fact => ['head', path]),
         ...image.looks.map((path): Fact => ['look', path]),
         ...image.names.map((path): Fact => ['names', path]),
         ...image.trees.map((path): Fact => ['tree', path]),
+        ...image.prefixes.map((prefix): Fact => ['find', prefix]),
       ]
     : [];
   await runRole(

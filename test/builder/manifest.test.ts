@@ -2,7 +2,13 @@
 import { describe, expect, test } from 'vitest';
 import { decodeManifest } from '../../src/bundle/manifest.ts';
 import { FormatError } from '../../src/format/format-error.ts';
+import type { RootfsFacts } from '../../src/format/manifest.ts';
 import { sampleManifest } from './support.ts';
+
+const changedRootfs = (change: Readonly<Record<string, unknown>>): Buffer =>
+  changed((manifest) => void Object.assign(manifest.rootfs as object, change));
+const changedLoader = (change: Readonly<Record<string, unknown>>): Buffer =>
+  changedRootfs({ loader: { ...sampleManifest.rootfs?.loader, ...change } });
 
 const changed = (change: (manifest: Record<string, unknown>) => void): Buffer => {
   const copy = structuredClone(sampleManifest) as unknown as Record<string, unknown>;
@@ -23,6 +29,14 @@ describe('the manifest', () => {
     const { image, rootfs, config, configuration, ...rest } = sampleManifest;
     expect(image && rootfs && config && configuration).toBeDefined();
     expect(decodeManifest(bytes)).toEqual(rest);
+  });
+
+  test('of an older version has fewer facts about the root filesystem', () => {
+    const older = { homes: undefined, skeleton: undefined, loader: undefined };
+    const { homes, skeleton, loader, ...rest } = sampleManifest.rootfs as RootfsFacts;
+    expect(homes && skeleton && loader).toBeDefined();
+    expect(decodeManifest(changedRootfs(older)).rootfs).toEqual(rest);
+    expect(decodeManifest(changedLoader({ later: 1 }))).toEqual(sampleManifest);
   });
 
   test.each<[string, Buffer, RegExp]>([
@@ -47,6 +61,15 @@ describe('the manifest', () => {
       changed((m) => void Object.assign(m, { configuration: { settings: {}, files: [{ from: 'me' }] } })),
       /configuration\.files/,
     ],
+    ['with a home that is a number', changedRootfs({ homes: [1] }), /rootfs\.homes/],
+    ['with a skeleton without modes', changedRootfs({ skeleton: [{ path: 'x', content: '' }] }), /rootfs\.skeleton/],
+    ["with a text for the loader's facts", changedRootfs({ loader: 'glibc' }), /rootfs\.loader/],
+    ['with null for them', changedRootfs({ loader: null }), /rootfs\.loader/],
+    ['with a C library that nobody knows', changedLoader({ libc: 'bionic' }), /loader\.libc/],
+    ['with a number for a version', changedLoader({ glibcVersion: 2.36 }), /loader\.glibcVersion/],
+    ['without a cache', changedLoader({ cache: undefined }), /loader\.cache/],
+    ['with one text for directories', changedLoader({ directories: '/lib' }), /loader\.directories/],
+    ['with null among the libraries', changedLoader({ compat: [null] }), /loader\.compat/],
     ['without options', changed((m) => void Object.assign(m, { options: undefined })), /options/],
   ])('is refused when it is %s', (_title, bytes, message) => {
     expect(() => decodeManifest(bytes)).toThrow(FormatError);

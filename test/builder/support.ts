@@ -57,6 +57,20 @@ export const sampleManifest: Manifest = {
     rcProvenance: '',
     shell: true,
     debian: false,
+    homes: ['ann', 'böb'],
+    skeleton: [
+      { path: '.config', mode: 0o700, content: null },
+      { path: '.config/x', mode: 0o600, content: 'x\n' },
+    ],
+    loader: {
+      libc: 'glibc',
+      glibcVersion: '2.36',
+      cache: 'AwA=',
+      muslPath: '',
+      directories: ['/usr/lib64', '/lib64'],
+      cuda: '/opt/größe/libcudart.so.12',
+      compat: ['libcuda.so.1'],
+    },
   },
   config: { entrypoint: ['a'], cmd: [], env: ['X=y'], workdir: '/', user: '' },
   configuration: {

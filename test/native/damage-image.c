@@ -3,6 +3,7 @@
 // Usage: damage-image FILE ROUNDS [SEED]
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,13 @@ static int read_entry(void *arg, const char *name, size_t size, uint64_t ref, ui
 	return 0;
 }
 
+// With an empty prefix every name is found.
+static void check_found(void *arg, size_t prefix, const char *path) {
+	(void)arg;
+	if (prefix || path[0] != '/' || strlen(path) >= PATH_MAX || strstr(path, "//"))
+		abort();
+}
+
 static unsigned read_all(int fd, uint64_t size) {
 	struct image *image;
 	struct fault why;
@@ -88,6 +96,10 @@ static unsigned read_all(int fd, uint64_t size) {
 		abort();
 	reading.errors += image_list(reading.reader, image_root(image), 0, read_entry, &reading) != 0;
 	image_resolve(reading.reader, "links/relative/../../names", 1, &ref);
+	const char *prefix = "";
+	struct name_search search = { &prefix, 1, check_found, NULL };
+	uint64_t bytes;
+	reading.errors += search_image(image, &search, &bytes) != 0;
 	image_reader_free(reading.reader);
 	image_close(image);
 	return reading.errors;
