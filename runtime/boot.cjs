@@ -3,7 +3,7 @@
 // after a sample launch, so that it also holds the functions that a launch compiles (Node's own cache for single executables is made
 // before anything has run, which costs 30 ms more at every start), and a changed planner needs no new executable.
 'use strict';
-const { readFileSync } = require('node:fs');
+const { existsSync, readFileSync } = require('node:fs');
 const { Script } = require('node:vm');
 
 // The program that was started is the loader, ld.so, in the same directory.
@@ -15,11 +15,18 @@ function read(name, encoding) {
   try {
     return readFileSync(`${dir}/${name}`, encoding);
   } catch (error) {
-    process.stderr.write(`bundler: ${error.message}\n  try: the same again: what is missing of the runtime is unpacked anew\n`);
+    process.stderr.write(
+      `bundler: ${error.message}\n  try: the same again: what is missing of the runtime is unpacked anew\n`,
+    );
     process.exit(127);
   }
 }
 
-const script = new Script(read('planner.cjs', 'latin1'), { filename: 'planner.cjs', cachedData: read('planner.cache') });
+// Where there may be a GPU, the one that also holds what plans for it: reading it takes a moment that others need not spend.
+const mayHaveGpu = ['/dev/nvidiactl', '/dev/dxg', '/dev/kfd'].some((path) => existsSync(path));
+const script = new Script(read('planner.cjs', 'latin1'), {
+  filename: 'planner.cjs',
+  cachedData: read(mayHaveGpu ? 'planner-gpu.cache' : 'planner.cache'),
+});
 // A cache of another V8 is refused and the script compiled: slower, not wrong.
 script.runInThisContext()(module_.exports, require, module_);

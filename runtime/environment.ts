@@ -75,6 +75,11 @@ export function planEnvironment(
   return [...vars].map(([name, value]) => `${name}=${value}`);
 }
 
+/** The container's environment as the hooks of the host have left it, without what only a login would set. */
+export function environmentAfter(input: LaunchInput): Map<string, Bytes> {
+  return input.resumed === null ? collectEnvironment(input) : toMap(afterHooks(input, [], input.resumed.environ));
+}
+
 /**
  * The variables of the file as the hooks of the host left it. A line of ours is taken as it was given, whatever quotes it has; what
  * does not fit on a line was never in the file, and holds.
@@ -92,7 +97,8 @@ function afterHooks(input: LaunchInput, added: readonly Bytes[], text: Bytes): B
   return [...given.filter((item) => item.includes('\n')), ...lines.filter((item) => !item.startsWith('ENROOT_'))];
 }
 
-function toMap(items: readonly Bytes[]): Map<string, Bytes> {
+/** `K=V` items by name; of two with one name the later wins, at the place of the first. */
+export function toMap(items: readonly Bytes[]): Map<string, Bytes> {
   return new Map(items.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]));
 }
 

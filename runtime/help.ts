@@ -7,9 +7,8 @@ export function usageLine(program: string): string {
 
 /** The text of --help; description '' when the bundle has none. */
 export function writeHelp(program: string, description: string): string {
-  const rows = optionRows.filter(({ later }) => !later);
-  const width = Math.max(...rows.map((row) => spell(row).length)) + 2;
-  const lines = rows.map((row) => `${row.group ? '\n' : ''}   ${spell(row).padEnd(width)}${row.text}`);
+  const width = Math.max(...optionRows.map((row) => spell(row).length)) + 2;
+  const lines = optionRows.map((row) => `${row.group ? '\n' : ''}   ${spell(row).padEnd(width)}${row.text}`);
   const about = description === '' ? '' : `\n${description}\n`;
   return `${usageLine(program)}\n${about}\n Options:\n${lines.join('\n')}\n`;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFailure } from './causes.ts';
 import type { Check } from './check.ts';
+import { hasNvidiaCard } from './gpu/card.ts';
 import type { HostFacts } from './launch-input.ts';
 import type { Observer } from './observer.ts';
 import type { Request } from './request.ts';
@@ -137,18 +138,6 @@ export function checkGpu(observer: Observer): Check {
     note: 'there is an NVIDIA GPU, and its driver is not loaded',
     cure: 'sudo modprobe nvidia',
   };
-}
-
-/** PCI: vendor 10de, class 03 (displays): the kernel's sysfs-bus-pci. */
-function hasNvidiaCard(observer: Observer): boolean {
-  const root = '/sys/bus/pci/devices';
-  return observer
-    .list(root)
-    .some(
-      (name) =>
-        observer.readFile(`${root}/${name}/vendor`)?.trim() === '0x10de' &&
-        observer.readFile(`${root}/${name}/class`)?.startsWith('0x03'),
-    );
 }
 
 export function gigabytes(sizeBytes: number): string {

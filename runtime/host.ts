@@ -50,6 +50,7 @@ export function readHost(
     memoryAvailableBytes: needsMemory || options.rw ? readMemory(observer) : 0,
     limits: needsLimits ? readLimits(observer, mountinfo()) : noLimits,
     kept: options.keep && !options.extract ? readKept(observer, input) : null,
+    devices: null,
     answers: {},
   };
 }

@@ -3,6 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import type { Manifest } from '../src/format/manifest.ts';
 import type { Plan } from '../src/format/plan.ts';
 import type { Configuration } from './configuration.ts';
+import type { DeviceFacts } from './gpu/collect.ts';
 import type { Options } from './options.ts';
 import type { Request } from './request.ts';
 import type { Settings } from './settings.ts';
@@ -68,6 +69,8 @@ export interface HostFacts {
   readonly limits: Limits;
   /** /etc/passwd and /etc/group of a root that an earlier --keep left: who was added there stays. Null where there is none. */
   readonly kept: { readonly passwd: Bytes; readonly group: Bytes } | null;
+  /** GPUs and HCAs; null where the launch asks for none. */
+  readonly devices: DeviceFacts | null;
   /** Answers of the launcher, by question. */
   readonly answers: Readonly<Record<string, Bytes>>;
 }

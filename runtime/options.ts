@@ -11,8 +11,6 @@ export interface OptionRow {
   readonly text: string;
   /** A blank line stands before it in --help. */
   readonly group?: true;
-  /** It belongs to a later version and is refused. */
-  readonly later?: true;
 }
 
 export const optionRows: readonly OptionRow[] = [
@@ -36,6 +34,11 @@ export const optionRows: readonly OptionRow[] = [
     short: 'm',
     argument: 'FSTAB',
     text: 'Perform a mount from the host inside the container (colon-separated)',
+  },
+  {
+    long: 'gpus',
+    argument: 'LIST',
+    text: 'Use these GPUs: all, none, or indexes, UUIDs, MIG devices and CDI names (vendor/class=name), separated by commas',
   },
   { long: 'rc', argument: 'SCRIPT', text: 'Override the command script inside the container' },
   {
@@ -81,18 +84,27 @@ export const optionRows: readonly OptionRow[] = [
     text: 'Print the launch plan as JSON and exit (it shows the environment, with its secrets)',
     group: true,
   },
+  { long: 'gpu-plan', text: 'Print which GPUs, and what of their drivers, a start would give the container, and exit' },
   { long: 'apparmor', text: 'Print the AppArmor profile that lets this file make user namespaces, and exit' },
-  { long: 'json', text: 'Let --info and --verify print JSON' },
+  { long: 'json', text: 'Let --info, --verify and --gpu-plan print JSON' },
   { long: 'clear-cache', text: 'Remove what bundler keeps in its cache directories and exit' },
   { long: 'licenses', text: 'Display the licences of what is inside and exit' },
   { long: 'version', text: 'Display the version and exit' },
   { long: 'help', short: 'h', text: 'Display this help and exit' },
-  { long: 'gpus', argument: 'LIST', text: 'GPUs to show', later: true },
 ];
 
 /** What the command line asks for. Byte strings throughout. */
 export interface Options {
-  readonly action: 'run' | 'info' | 'verify' | 'apparmor' | 'licenses' | 'version' | 'help' | 'clear-cache';
+  readonly action:
+    | 'run'
+    | 'info'
+    | 'verify'
+    | 'gpu-plan'
+    | 'apparmor'
+    | 'licenses'
+    | 'version'
+    | 'help'
+    | 'clear-cache';
   readonly extract: boolean;
   readonly keep: boolean;
   readonly target: Bytes | null;
@@ -102,6 +114,8 @@ export interface Options {
   readonly envFiles: readonly Bytes[];
   readonly keepEnv: boolean;
   readonly mounts: readonly Bytes[];
+  /** What --gpus lists, several of them joined by commas; null without. */
+  readonly gpus: Bytes | null;
   readonly rc: Bytes | null;
   readonly conf: Bytes | null;
   readonly hostConfig: boolean;
@@ -128,7 +142,6 @@ export interface Options {
 export function parseOptions(args: readonly Bytes[]): Options {
   const seen = new Map<string, Bytes[]>();
   const add = (row: OptionRow, value: Bytes) => {
-    if (row.later) throw new UsageFailure(`--${row.long} is not in this version of bundler`);
     if (row.argument !== undefined && value === '' && row.long !== 'entrypoint') {
       throw new UsageFailure(`the option --${row.long} needs an argument: ${row.argument}`);
     }
@@ -155,7 +168,7 @@ export function parseOptions(args: readonly Bytes[]): Options {
       if (row === undefined) throw new UsageFailure(`unknown option --${printable(name)}`);
       if (row.argument === undefined && equals >= 0) throw new UsageFailure(`the option --${name} takes no argument`);
       if (row.argument === undefined) add(row, '');
-      else add(row, equals >= 0 ? arg.slice(equals + 1) : row.later ? '' : next(row, `--${name}`));
+      else add(row, equals >= 0 ? arg.slice(equals + 1) : next(row, `--${name}`));
       continue;
     }
     for (let letterAt = 1; letterAt < arg.length; letterAt += 1) {
@@ -167,7 +180,7 @@ export function parseOptions(args: readonly Bytes[]): Options {
         continue;
       }
       const attached = arg.slice(letterAt + 1);
-      add(row, attached !== '' || row.later ? attached : next(row, `-${letter}`));
+      add(row, attached !== '' ? attached : next(row, `-${letter}`));
       break;
     }
   }
@@ -177,7 +190,9 @@ export function parseOptions(args: readonly Bytes[]): Options {
 function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly Bytes[]): Options {
   const has = (name: string) => seen.has(name);
   const lastOf = (name: string) => seen.get(name)?.at(-1) ?? null;
-  const actions = (['help', 'version', 'licenses', 'clear-cache', 'info', 'apparmor', 'verify'] as const).filter(has);
+  const actions = (
+    ['help', 'version', 'licenses', 'clear-cache', 'info', 'apparmor', 'gpu-plan', 'verify'] as const
+  ).filter(has);
   for (const item of seen.get('env') ?? []) {
     // A value may be a secret: only the name is ever repeated.
     if (!isVariable(item)) {
@@ -204,6 +219,7 @@ function collect(seen: ReadonlyMap<string, readonly Bytes[]>, command: readonly 
     envFiles: seen.get('env-file') ?? [],
     keepEnv: has('keep-env'),
     mounts: seen.get('mount') ?? [],
+    gpus: seen.get('gpus')?.join(',') ?? null,
     rc: lastOf('rc'),
     conf: lastOf('conf'),
     hostConfig: has('host-config'),

@@ -18,6 +18,8 @@ export interface PlainParts {
   readonly unpack: readonly Op[];
   /** The operations that write our files and make mountpoints. */
   readonly write: readonly Op[];
+  /** What is written when hooks of the host have run. */
+  readonly late: readonly Op[];
   /** What is mounted where anything can be, in order; other operations of hooks among it. */
   readonly mounts: readonly Op[];
   /** Null while hooks of the host must still tell. */
@@ -50,7 +52,7 @@ export function planWithoutMounts(input: LaunchInput, parts: PlainParts): Op[] {
   const known = { ...parts, command };
   if (input.resumed === null) return [...begin, ...enter(input, known)];
   const script = command.shown.map(({ path, mode, data }): Op => ({ op: 'file', path, mode, content: data }));
-  return [...script, ...enter(input, known)];
+  return [...script, ...parts.late.filter(({ op }) => plainOps.includes(op)), ...enter(input, known)];
 }
 
 function enter(input: LaunchInput, parts: Known): Op[] {

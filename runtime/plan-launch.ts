@@ -3,15 +3,17 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { entryKinds, type Op, rootDrivers, rootFlags, serveFlags } from '../src/format/plan.ts';
 import { type Command, planCommand } from './command.ts';
 import { hasHostHooks } from './configuration.ts';
-import { collectEnvironment, planEnvironment, variable } from './environment.ts';
+import { noDevices, planNoDevices } from './device-gate.ts';
+import { collectEnvironment, planEnvironment, toMap, variable } from './environment.ts';
 import { Failure } from './failure.ts';
+import type { DevicePlanner } from './gpu/device-plan.ts';
 import { runHooks } from './hooks/index.ts';
 import { planShadow } from './hooks/shadow.ts';
 import { planHostHooks } from './host-hooks.ts';
 import { type Identity, planIdentity } from './identity.ts';
 import type { Launch, LaunchInput, Shown } from './launch-input.ts';
 import type { Layer } from './layer.ts';
-import { isInTmpfs, type MountPlan, planMounts } from './mounts.ts';
+import { isInTmpfs, planMounts } from './mounts.ts';
 import { planNamespaces, planPrivileges } from './namespaces.ts';
 import { choosePayload, imageOf, type Payload } from './payload.ts';
 import { planWithoutMounts } from './plain-root.ts';
@@ -19,8 +21,11 @@ import type { Rung } from './rungs.ts';
 import { hasMounts } from './sandbox.ts';
 import { planShare } from './share.ts';
 
-/** Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan. */
-export function planLaunch(given: LaunchInput): Launch {
+/**
+ * Turns what is known into the launch plan, or into the questions that come first. Pure: the same input gives the same plan.
+ * planDevices: that of runtime/gpu, where the input has facts of devices.
+ */
+export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = planNoDevices): Launch {
   const input = withKeptAccounts(given);
   const payload = choosePayload(input);
   if ('ask' in payload) return payload;
@@ -38,15 +43,21 @@ export function planLaunch(given: LaunchInput): Launch {
   const mounts = planMounts(input, hooks.mounts);
   // With hooks of the host the command is known when they have run.
   const hosted = hasHostHooks(input) && input.resumed === null;
-  const environment = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
+  const before = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
+  const root = kept ? 'kept' : 'served';
+  const devices = hosted ? noDevices : planDevices(input, toMap(before), root, payload.sandbox.rung);
+  if ('ask' in devices) return devices;
+  const environment = [...toMap([...before, ...devices.environ])].map(([name, value]) => `${name}=${value}`);
   const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
   const privileges = planPrivileges(input, identity, namespaces);
-  const finish = (known: FullCommand) => finishOps(input, privileges, payload, mounts, known);
+  const late = input.resumed === null ? [] : [...writeOps(devices.shown, false), ...devices.ops];
+  const finish = (known: FullCommand) => finishOps(input, privileges, payload, [...late, ...mounts.late], known);
   if (command !== null && input.resumed !== null && hasMounts(payload.sandbox)) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
   const homeIsLate = home !== null && hasMounts(payload.sandbox) && isInTmpfs(home.path, mounts);
   const files = [
     ...hooks.shown,
+    ...devices.shown,
     // A kept root is not given a directory that a tmpfs covers anyway.
     ...(home !== null && !(kept && homeIsLate) ? [home] : []),
     ...(home !== null && !kept && !homeIsLate ? shadow.skeleton : []),
@@ -58,7 +69,8 @@ export function planLaunch(given: LaunchInput): Launch {
       identity,
       unpack: [...shadow.warnings.map((text): Op => ({ op: 'warn', text })), extractOp(input, payload)],
       write: writeOps([...files, ...mounts.shown], false),
-      mounts: [...mounts.early, ...hooks.ops, ...mounts.late],
+      late,
+      mounts: [...mounts.early, ...hooks.ops, ...devices.ops, ...mounts.late],
       command,
       hosted: hosted ? planHostHooks(input, hooks.environ) : [],
     };
@@ -76,6 +88,7 @@ export function planLaunch(given: LaunchInput): Launch {
       // Before the user's mounts, so that it is never made in a directory of the host.
       ...(homeIsLate ? writeOps([home, ...shadow.skeleton], false) : []),
       ...hooks.ops,
+      ...devices.ops,
       ...(command === null ? planHostHooks(input, hooks.environ) : finish(command)),
     ],
   };
@@ -88,7 +101,7 @@ function finishOps(
   input: LaunchInput,
   privileges: readonly Op[],
   payload: Payload,
-  mounts: MountPlan,
+  mounts: readonly Op[],
   { environment, argv, cwd, shown }: FullCommand,
 ): Op[] {
   const hosted = input.resumed !== null;
@@ -97,7 +110,7 @@ function finishOps(
   const isReadonly = payload.driver === 'fuse' && !hosted;
   return [
     ...script,
-    ...mounts.late,
+    ...mounts,
     ...(isReadonly || input.settings.rw ? [] : [{ op: 'readonly' } as const]),
     { op: 'pivot' },
     cwd,

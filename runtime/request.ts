@@ -45,8 +45,11 @@ export interface Section {
   readonly digest: string;
 }
 
-/** Splits the request frame into the request and the manifest's bytes ('' when there is none). */
-export function readRequest(facts: readonly Fact[]): { request: Request; manifest: Bytes } {
+/**
+ * Splits the request frame into the request and the manifest's bytes ('' when there is none). root: a directory that stands for the host, for the build
+ * and for tests; '' in the launcher's.
+ */
+export function readRequest(facts: readonly Fact[]): { request: Request; manifest: Bytes; root: Bytes } {
   const last = new Map(facts);
   const all = (key: string) => facts.filter(([name]) => name === key).map(([, value]) => value);
   const text = (key: string) => last.get(key) ?? '';
@@ -82,7 +85,7 @@ export function readRequest(facts: readonly Fact[]): { request: Request; manifes
     cgroup: text('cgroup'),
     namespaces: text('namespaces'),
   };
-  return { request, manifest: text('manifest') };
+  return { request, manifest: text('manifest'), root: text('root') };
 }
 
 /** As getenv(3): of two variables with one name the first counts. Strings without '=' are no variables. */

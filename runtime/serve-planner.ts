@@ -8,8 +8,12 @@ import type { Plan } from '../src/format/plan.ts';
 import { type Fact, type Reply, WireError } from '../src/format/wire.ts';
 import { readFacts, writeReply } from './channel.ts';
 import { type Configuration, embeddedConfiguration, merge } from './configuration.ts';
+import { mayAskForDevices, planNoDevices } from './device-gate.ts';
+import { environmentAfter } from './environment.ts';
 import { absolutePath } from './expand.ts';
 import { Failure, ownFailureStatus, UsageFailure } from './failure.ts';
+import type { DevicePlanner } from './gpu/device-plan.ts';
+import { writeReport } from './gpu/report-text.ts';
 import { usageLine, writeHelp } from './help.ts';
 import { answerMountRequest, isMountRequest } from './hook-mounts.ts';
 import { describe, lookAtSources, readHost, readOptionFile } from './host.ts';
@@ -22,7 +26,7 @@ import { type Options, parseOptions } from './options.ts';
 import { planLaunch } from './plan-launch.ts';
 import { type Request, readRequest } from './request.ts';
 import { readSettings, type SettingSources } from './settings.ts';
-import { profileOf, verifyHost } from './verify.ts';
+import { profileOf, reportLaunch, verifyHost } from './verify.ts';
 import { writeVerdict } from './verify-text.ts';
 
 /** One conversation with the launcher: a request in, one text or plan out, with questions in between. */
@@ -30,7 +34,7 @@ export async function servePlanner(input: number, output: number): Promise<void>
   let program = 'bundle.run';
   let reply: Reply;
   try {
-    const { request, manifest } = readRequest(readFacts(input));
+    const { request, manifest, root } = readRequest(readFacts(input));
     program = posix.basename(request.argv[0] ?? '') || program;
     const ask = (questions: readonly string[]) => {
       writeReply(output, { kind: 'ask', questions });
@@ -44,7 +48,7 @@ export async function servePlanner(input: number, output: number): Promise<void>
         writeReply(output, answerMountRequest(facts));
       }
     };
-    reply = await answer({ request, program, readProbes: () => readFacts(input), ask, resume }, manifest);
+    reply = await answer({ request, program, root, readProbes: () => readFacts(input), ask, resume }, manifest);
   } catch (error) {
     reply = explain(error, program);
   }
@@ -54,6 +58,8 @@ export async function servePlanner(input: number, output: number): Promise<void>
 interface Conversation {
   readonly request: Request;
   readonly program: Bytes;
+  /** A directory that stands for the host, where the request names one; the launcher does not. */
+  readonly root: Bytes;
   readonly readProbes: () => Fact[];
   readonly ask: (questions: readonly string[]) => Record<string, Bytes>;
   /** Sends the first part of a plan; gives what the launcher says when it has obeyed it. */
@@ -61,7 +67,7 @@ interface Conversation {
 }
 
 async function answer(talk: Conversation, manifestBytes: Bytes): Promise<Reply> {
-  const observer = new Observer();
+  const observer = new Observer(talk.root);
   const request: Request = { ...talk.request, env: observer.watchVariables(talk.request.env) };
   const options = parseOptions(request.argv.slice(1));
   const manifest = readManifest(manifestBytes);
@@ -106,22 +112,47 @@ async function launch(
     resumed: null,
   };
   let input: LaunchInput = { ...early, host: readHost(observer, early, probes, files) };
+  // What supports devices is much, and most launches ask for none.
+  let planDevices: DevicePlanner = planNoDevices;
+  const lookAtDevices = async (environ?: Map<string, Bytes>) => {
+    if (options.action === 'run' && !mayAskForDevices(input, environ)) return;
+    const gpu = await import('./gpu/devices.ts');
+    planDevices = gpu.planDevices;
+    const devices = await gpu.readDevices(observer, input, options.action !== 'run', environ);
+    input = { ...input, host: { ...input.host, devices } };
+  };
+  await lookAtDevices();
   const learn = (questions: readonly string[]) => {
     input = { ...input, host: { ...input.host, answers: { ...input.host.answers, ...talk.ask(questions) } } };
   };
   if (options.action === 'verify') {
-    let verdict = verifyHost(input, observer);
+    const { reportDevices } = await import('./gpu/devices.ts');
+    let verdict = verifyHost(input, observer, reportDevices);
     while ('ask' in verdict) {
       learn(verdict.ask);
-      verdict = verifyHost(input, observer);
+      verdict = verifyHost(input, observer, reportDevices);
     }
     const colour = request.tty.includes('1') && request.env.NO_COLOR === undefined;
     return say(options.json ? toJson(verdict) : writeVerdict(verdict, colour), verdict.ok ? 0 : 1);
   }
-  let made = planLaunch(input);
+  if (options.action === 'gpu-plan') {
+    const { reportDevices } = await import('./gpu/devices.ts');
+    let report = reportLaunch(input, reportDevices);
+    while (report !== null && 'ask' in report) {
+      learn(report.ask);
+      report = reportLaunch(input, reportDevices);
+    }
+    const text =
+      report === null ? ['this host has no GPU that a driver knows, and none is asked for'] : writeReport(report, true);
+    return say(
+      options.json ? toJson(report) : `${text.join('\n')}\n`,
+      report === null || report.problem === '' ? 0 : 1,
+    );
+  }
+  let made = planLaunch(input, planDevices);
   while ('ask' in made) {
     learn(made.ask);
-    made = planLaunch(input);
+    made = planLaunch(input, planDevices);
   }
   const trace = talk.request.env.BUNDLER_TRACE_PLAN;
   if (trace) writeTrace(trace, request, writeLaunch(input, made.plan, observer));
@@ -131,10 +162,15 @@ async function launch(
   const late = { ...input, resumed };
   // The mounts that hooks ask for come from paths that were not looked at yet.
   const kinds = lookAtSources(observer, late);
-  const complete = { ...late, host: { ...input.host, kinds } };
-  const rest = planLaunch(complete);
-  if ('ask' in rest) throw new Error('the rest of a plan asks questions');
-  if (trace) writeTrace(`${trace}.rest`, request, writeLaunch(complete, rest.plan, observer));
+  input = { ...late, host: { ...input.host, kinds } };
+  // Hooks may have set what asks for GPUs.
+  await lookAtDevices(environmentAfter(input));
+  let rest = planLaunch(input, planDevices);
+  while ('ask' in rest) {
+    learn(rest.ask);
+    rest = planLaunch(input, planDevices);
+  }
+  if (trace) writeTrace(`${trace}.rest`, request, writeLaunch(input, rest.plan, observer));
   return { kind: 'plan', plan: rest.plan };
 }
 

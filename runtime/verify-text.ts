@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../src/format/bytes.ts';
 import type { Check } from './check.ts';
+import { writeReport } from './gpu/report-text.ts';
 import { gigabytes } from './host-checks.ts';
 import { megabytes } from './payload.ts';
 import type { PlaceVerdict } from './place-verdict.ts';
@@ -19,7 +20,7 @@ const lineWidth = 80;
 /** The verdict as text, in enroot's manner: `NAME : OK`. colour: on a terminal. */
 export function writeVerdict(verdict: Verdict, colour: boolean): Bytes {
   const paint = (code: number, text: string) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
-  const { kernel, checks, places, uses } = verdict;
+  const { kernel, checks, places, uses, devices } = verdict;
   const word = (ok: boolean, need: string, note: string) => {
     const more = ok ? note : need;
     const said = `${ok ? 'OK' : 'KO'}${more === '' ? '' : ` (${more})`}`;
@@ -47,6 +48,13 @@ export function writeVerdict(verdict: Verdict, colour: boolean): Bytes {
     row(path, ok, 'optional', ok ? `${filesystem}, ${gigabytes(freeBytes)} free` : note, cure);
   const need = verdict.needBytes > 0 ? ` (${megabytes(verdict.needBytes)} to unpack)` : '';
   lines.push(...section(`Directories${need}`, places.length === 0 ? ['none'] : places.flatMap(placeRow)));
+  if (devices !== null)
+    lines.push(
+      ...section(
+        'GPUs',
+        writeReport(devices, false).flatMap((text) => wrap(text, 4, 0)),
+      ),
+    );
   if (uses !== null)
     lines.push(
       ...section(

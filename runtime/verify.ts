@@ -12,6 +12,7 @@ import {
 } from './causes.ts';
 import type { Check } from './check.ts';
 import { Failure } from './failure.ts';
+import type { DeviceReport, DeviceReporter } from './gpu/report.ts';
 import { checkCgroup, checkGpu, checkPackages, checkProbe, checkVsyscall } from './host-checks.ts';
 import { checkCommandLine, checkKernelConfig, checkParameters, readKernelConfig } from './kernel-config.ts';
 import type { LaunchInput } from './launch-input.ts';
@@ -54,6 +55,8 @@ export interface Verdict {
   readonly needBytes: number;
   /** What a start would use; null when there can be none. */
   readonly uses: Uses | null;
+  /** GPUs and HCAs; null where the host has none and none are asked for. */
+  readonly devices: DeviceReport | null;
   /** In one sentence; and what would change it, when it is bad. */
   readonly result: Bytes;
   readonly cure: Bytes;
@@ -87,7 +90,11 @@ const noImage: ImageFacts = {
 };
 
 /** Judges the host, or asks first. Everything that is only of use here is read here. */
-export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { readonly ask: readonly string[] } {
+export function verifyHost(
+  given: LaunchInput,
+  observer: Observer,
+  reportDevices: DeviceReporter,
+): Verdict | { readonly ask: readonly string[] } {
   const input = { ...given, manifest: { ...given.manifest, image: given.manifest.image ?? noImage } };
   const { request, host } = input;
   const placesText = host.answers[placesQuestion(imageOf(input))];
@@ -107,11 +114,15 @@ export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { 
   const where = 'payload' in written ? writtenDirectory(written.payload) : '';
   const room = `dir 0 ${where}`;
   if (where !== '' && host.answers[room] === undefined) return { ask: [room] };
+  const devices = reportDevices(input, 'payload' in chosen ? chosen.payload.sandbox.rung : 'userns');
+  if (devices !== null && 'ask' in devices) return devices;
   const config = readKernelConfig(observer, request.kernel);
   const profile = profileOf(request);
   const cured = (cause: Cause | null) =>
     cause?.cure === appArmorCure ? { ...cause, cure: profile.command } : (cause ?? { cause: '', cure: '' });
-  const failure = 'failure' in chosen ? chosen.failure : null;
+  const deviceFailure =
+    devices === null || devices.wouldBe || devices.problem === '' ? null : new Failure(devices.problem, devices.cure);
+  const failure = 'failure' in chosen ? chosen.failure : deviceFailure;
   const vsyscall = checkVsyscall(observer);
   return {
     schema: 1,
@@ -136,6 +147,7 @@ export function verifyHost(given: LaunchInput, observer: Observer): Verdict | { 
     ],
     places: places.map((place) => judgePlace(place, host.answers[`exec ${place.path}`] ?? '', observer)),
     needBytes: neededBytes(imageOf(input)),
+    devices,
     uses: 'payload' in chosen ? describeUses(input, chosen.payload, written, places, observer) : null,
     result: failure === null ? '' : failure.message,
     cure: failure === null ? '' : cured({ cause: '', cure: failure.hint }).cure,
@@ -152,6 +164,14 @@ export function profileOf(request: Request): Profile {
         ? [program, '--apparmor']
         : [program, 'doctor', '--apparmor'];
   return makeProfile(program, printCommand(words));
+}
+
+/** What devices a start would get, on the rung that it would take. */
+export function reportLaunch(given: LaunchInput, reportDevices: DeviceReporter): ReturnType<DeviceReporter> {
+  const input = { ...given, manifest: { ...given.manifest, image: given.manifest.image ?? noImage } };
+  const chosen = attempt(input);
+  if ('ask' in chosen) return chosen;
+  return reportDevices(input, 'payload' in chosen ? chosen.payload.sandbox.rung : 'userns');
 }
 
 type Attempt = { readonly payload: Payload } | { readonly failure: Failure } | { readonly ask: readonly string[] };

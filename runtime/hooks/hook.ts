@@ -35,5 +35,6 @@ export interface BuiltInHook {
   readonly byDefault: boolean;
   /** What it does, in a line of the documentation. */
   readonly text: string;
-  readonly add: (context: HookContext) => Additions;
+  /** null: what it does takes questions and facts of its own, and is planned after all others (runtime/gpu/plan-devices.ts). */
+  readonly add: ((context: HookContext) => Additions) | null;
 }

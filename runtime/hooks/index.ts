@@ -4,6 +4,7 @@ import { Failure } from '../failure.ts';
 import { printable } from '../options.ts';
 import { aptfix } from './aptfix.ts';
 import { cgroups } from './cgroups.ts';
+import { mellanox, migConfig, nvidia } from './device-hooks.ts';
 import { devices } from './devices.ts';
 import { home } from './home.ts';
 import type { Additions, BuiltInHook, HookContext } from './hook.ts';
@@ -23,9 +24,12 @@ export const builtInHooks: readonly BuiltInHook[] = [
   localtime,
   shadow,
   lxcfs,
+  migConfig,
   sharp,
   slurmPmi,
   slurmPytorch,
+  nvidia,
+  mellanox,
 ];
 
 /**
@@ -66,7 +70,7 @@ export function runHooks(context: HookContext): Required<Additions> {
   };
   for (const hook of builtInHooks) {
     if (!context.input.settings.hooks.includes(hook.name)) continue;
-    const added = hook.add({ ...context, environ });
+    const added = hook.add?.({ ...context, environ }) ?? {};
     for (const item of added.environ ?? []) {
       const at = item.indexOf('=');
       environ.set(item.slice(0, at), item.slice(at + 1));

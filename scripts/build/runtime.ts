@@ -4,6 +4,7 @@ import { sealLoader } from '../seal-loader.ts';
 import { collectLibraries, findLoader } from './libraries.ts';
 import { fixedSeed } from './node.ts';
 import { buildProotDirectory } from './proot.ts';
+import { makeSampleHost } from './sample-host.ts';
 import { sampleLaunch } from './sample-launch.ts';
 import { buildDir, root, run, runStep } from './step.ts';
 
@@ -27,7 +28,7 @@ export function buildRuntimeImage(
   const image = `${buildDir}runtime.sqfs`;
   const cache = warmCodeCache(node, planner);
   const proot = buildProotDirectory();
-  const added = [cache.script, cache.data, notices];
+  const added = [cache.script, cache.data, cache.gpuData, notices];
   const files = [base, ...added, ...proot.files];
   runStep({ name: 'runtime.sqfs', files, values: [imageOptions], outputs: [image] }, () => {
     copyFileSync(base, `${image}.new`);
@@ -64,17 +65,23 @@ function sealFile(path: string): void {
   writeFileSync(path, loader);
 }
 
-/** Wraps the planner as boot.cjs expects it and lets it plan a sample launch, after which V8 gives its code cache. */
-function warmCodeCache(node: string, planner: string): { script: string; data: string } {
+/** Wraps the planner as boot.cjs expects it and lets it plan sample launches, after each of which V8 gives its code cache. */
+function warmCodeCache(node: string, planner: string): { script: string; data: string; gpuData: string } {
   const dir = `${buildDir}planner/`;
-  const result = { script: `${dir}planner.cjs`, data: `${dir}planner.cache` };
+  const result = { script: `${dir}planner.cjs`, data: `${dir}planner.cache`, gpuData: `${dir}planner-gpu.cache` };
   const warm = `${root}scripts/build/warm-cache.cjs`;
-  const files = [node, planner, warm, `${root}scripts/build/sample-launch.ts`];
+  const sources = ['sample-launch.ts', 'sample-host.ts', 'make-elf.ts'].map((name) => `${root}scripts/build/${name}`);
+  const files = [node, planner, warm, ...sources];
   runStep({ name: 'planner', files, values: [], outputs: Object.values(result) }, () => {
     mkdirSync(dir, { recursive: true });
     writeFileSync(result.script, `(function(exports,require,module){${readFileSync(planner, 'utf8')}\n})`);
-    writeFileSync(`${dir}launch`, sampleLaunch());
-    run(node, [fixedSeed, warm, result.script, result.data, `${dir}launch`, `${dir}reply`]);
+    const warmUp = (launch: Buffer, cache: string) => {
+      writeFileSync(`${dir}launch`, launch);
+      run(node, [fixedSeed, warm, result.script, cache, `${dir}launch`, `${dir}reply`]);
+    };
+    warmUp(sampleLaunch(), result.data);
+    makeSampleHost(`${dir}host`);
+    warmUp(sampleLaunch(`${dir}host`), result.gpuData);
     for (const path of Object.values(result)) chmodSync(path, 0o644);
   });
   return result;

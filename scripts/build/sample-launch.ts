@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+import { writeLdCacheText } from '../../src/format/ld-cache-text.ts';
 import { encodeFacts, type Fact, frame } from '../../src/format/wire.ts';
+import { sampleCache } from './sample-host.ts';
 
 /**
  * A plain launch as a launcher would ask for it: the request frame, the probes frame and the answers to what is asked (docs/plan.md).
- * It decides what the code cache holds. The user is one that no host's files know, as those of LDAP are.
+ * It decides what the code cache holds. The user is one that no host's files know, as those of LDAP are. gpuHost: the root of a host with a GPU, for a
+ * launch that uses it.
  */
-export function sampleLaunch(): Buffer {
+export function sampleLaunch(gpuHost?: string): Buffer {
+  const request = gpuHost === undefined ? plainRequest : gpuRequest(gpuHost);
   const answers = ['sample:x:4294900000:4294900000::/home/sample:/bin/sh', 'sample:x:4294900000:'];
   const frames = [request, probes, ...answers.map((line): Fact[] => [['answer', `exit 0\n${line}\n`]])];
   return Buffer.concat(frames.map((facts) => frame(encodeFacts(facts))));
@@ -44,7 +48,7 @@ const manifest = {
   options: { target: '', env: ['A=b'], rc: null, entrypoint: null },
 };
 
-const request: Fact[] = [
+const plainRequest: Fact[] = [
   ['wire', '1'],
   ['argv', './sample.run'],
   ['argv', '--env'],
@@ -80,6 +84,25 @@ const request: Fact[] = [
   ['cgroup', '0::/user.slice/user-1000.slice/session-1.scope\n'],
   ['namespaces', '4026531837 4026531836'],
 ];
+
+function gpuRequest(host: string): Fact[] {
+  const loader = {
+    libc: 'glibc',
+    glibcVersion: '2.36',
+    cache: writeLdCacheText(sampleCache('/usr/lib/x86_64-linux-gnu')),
+    muslPath: '',
+    directories: ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib'],
+    cuda: '',
+    compat: [],
+  };
+  const own = JSON.stringify({ ...manifest, rootfs: { ...manifest.rootfs, loader } });
+  return [
+    ...plainRequest.filter(([name]) => name !== 'manifest' && name !== 'argv'),
+    ...['./sample.run', '--gpus', 'all', 'true'].map((word): Fact => ['argv', word]),
+    ['manifest', own],
+    ['root', host],
+  ];
+}
 
 const names = ['userns', 'mount', 'fuse', 'overlay', 'tmpfs-xattr', 'seccomp', 'pidfd', 'openat2'];
 const probes: Fact[] = [...names.map((name): Fact => [`probe.${name}`, 'ok']), ['probe.loop', 'skipped']];

@@ -101,6 +101,7 @@ export function getent(database: string, id = 4242): string {
 }
 
 const host: HostFacts = {
+  devices: null,
   kept: null,
   probes: allOk,
   kinds: {

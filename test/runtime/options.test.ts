@@ -43,7 +43,7 @@ describe('options of a .run', () => {
     ['a name that is none', ['--env', '1X'], '--env 1X: not the name of a variable'],
     ['a relative --workdir', ['--workdir', 'x'], '--workdir x: not an absolute path'],
     ['--rc with --entrypoint', ['--rc', 'a', '--entrypoint', 'b'], '--rc and --entrypoint exclude each other'],
-    ['an option of a later version', ['--gpus', 'all'], '--gpus is not in this version of bundler'],
+    ['an empty list of GPUs', ['--gpus='], 'the option --gpus needs an argument: LIST'],
     ['a missing script', ['-c'], 'the option -c needs an argument: SCRIPT'],
     ['control characters', ['--\x1b[2J'], 'unknown option --\\x1b[2J'],
   ])('%s is refused', (_title, args, message) => {

@@ -72,7 +72,7 @@ describe('the planner talks to the launcher', () => {
     expect(text).toContain('Usage: np.run [options] [--] [COMMAND] [ARG...]\n');
     expect(text).toContain(fromText('Größe'));
     expect(text).toContain('  -e, --env KEY[=VAL]');
-    expect(text).not.toContain('--gpus');
+    expect(text).toContain('--gpus LIST');
   });
 
   test('--version and --licenses', async () => {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { makeProfile } from '../../runtime/apparmor.ts';
+import { reportDevices } from '../../runtime/gpu/report.ts';
 import { checkGpu } from '../../runtime/host-checks.ts';
 import { layersQuestion } from '../../runtime/layer.ts';
 import { Observer } from '../../runtime/observer.ts';
@@ -56,7 +57,7 @@ function judge({ files, places = allPlaces, answers = {}, ...change }: Host = {}
   const observer = new FakeHost({ ...ordinary, ...files });
   for (;;) {
     const input = makeInput({ args: ['--verify'], ...change, host: { ...change.host, answers: known } });
-    const verdict = verifyHost(input, observer);
+    const verdict = verifyHost(input, observer, reportDevices);
     if (!('ask' in verdict)) return verdict;
     for (const question of verdict.ask) {
       if (question in known) throw new Error(`asked twice: ${question}`);
@@ -96,7 +97,7 @@ describe('--verify on an ordinary host', () => {
     const page = readFileSync(new URL('../../docs/verify.md', import.meta.url), 'utf8');
     const described = [...page.matchAll(/^\| `([^`]+)` \|/gm)].map(([, field]) => field);
     const fields = listFields();
-    expect(described.filter((field) => field !== 'uses' && field !== 'uses.rw')).toEqual(fields);
+    expect(described.filter((field) => !['uses', 'uses.rw', 'devices'].includes(field ?? ''))).toEqual(fields);
   });
 
   test('is text of at most 80 columns, commands excepted, plain in a pipe and coloured on a terminal', () => {

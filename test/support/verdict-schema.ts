@@ -35,6 +35,34 @@ const uses = z.strictObject({
     .nullable(),
 });
 
+const devices = z.strictObject({
+  asked: z.string(),
+  wouldBe: z.boolean(),
+  drivers: z.array(z.strictObject({ vendor: z.string().min(1), version: z.string(), cuda: z.string() })),
+  gpus: z.array(
+    z.strictObject({
+      index: z.int().nonnegative(),
+      vendor: z.string(),
+      model: z.string(),
+      uuid: z.string(),
+      busId: z.string(),
+      nodes: z.array(z.string()),
+      shown: z.boolean(),
+    }),
+  ),
+  libraryDir: z.string(),
+  injected: z.array(z.strictObject({ kind: z.string(), source: z.string(), target: z.string() })),
+  devices: z.array(z.string()),
+  hidden: z.array(z.string()),
+  files: z.array(z.string()),
+  links: z.array(z.strictObject({ path: z.string(), target: z.string() })),
+  env: z.array(z.string()),
+  missing: z.array(z.strictObject({ what: z.string(), follows: z.string() })),
+  warnings: z.array(z.string()),
+  problem: z.string(),
+  cure: z.string(),
+});
+
 /** What `--verify --json` and `bundler doctor --json` print: docs/verify.md. */
 export const verdictSchema = z.strictObject({
   schema: z.literal(1),
@@ -50,6 +78,7 @@ export const verdictSchema = z.strictObject({
   checks: z.array(check).min(8),
   places: z.array(place),
   needBytes: z.int().nonnegative(),
+  devices: devices.nullable(),
   uses: uses.nullable(),
   result: z.string(),
   cure: z.string(),

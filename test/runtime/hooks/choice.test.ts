@@ -4,7 +4,7 @@ import { builtInHooks, chooseHooks } from '../../../runtime/hooks/index.ts';
 import { names, pick, planOf, shownFile } from '../launch-fixture.ts';
 
 const all = builtInHooks.map(({ name }) => name);
-const usual = all.filter((name) => name !== '30-lxcfs');
+const usual = all.filter((name) => name !== '30-lxcfs' && name !== '50-mig-config');
 
 describe('the built-in hooks', () => {
   test("are in the order in which enroot's files of these names run", () => {
@@ -18,11 +18,15 @@ describe('the built-in hooks', () => {
 
   test.each<[string, Record<string, 'on' | 'off'>, readonly string[]]>([
     ['', {}, usual],
-    ['lxcfs', {}, all],
-    ['30-lxcfs, +10-home', {}, all],
+    ['lxcfs, mig-config', {}, all],
+    ['30-lxcfs, +10-home', {}, all.filter((name) => name !== '50-mig-config')],
     ['-slurm-pmi -10-shadow', {}, usual.filter((name) => name !== '50-slurm-pmi' && name !== '10-shadow')],
     ['none shadow', {}, ['10-shadow']],
-    ['', { '10-shadow': 'off', '30-lxcfs': 'on' }, all.filter((name) => name !== '10-shadow')],
+    [
+      '',
+      { '10-shadow': 'off', '30-lxcfs': 'on' },
+      all.filter((name) => name !== '10-shadow' && name !== '50-mig-config'),
+    ],
     ['shadow', { '10-shadow': 'off' }, usual],
   ])('BUNDLER_HOOKS=%j with the files %j', (text, found, names) => {
     expect(chooseHooks(text, found)).toEqual(names);

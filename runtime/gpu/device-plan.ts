@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Bytes } from '../../src/format/bytes.ts';
+import type { Op } from '../../src/format/plan.ts';
+import type { LaunchInput, Shown } from '../launch-input.ts';
+import type { Rung } from '../rungs.ts';
+import type { Applied } from './apply.ts';
+import type { Edits } from './edits.ts';
+
+/** What devices add to a launch. */
+export interface DevicePlan {
+  readonly shown: readonly Shown[];
+  readonly ops: readonly Op[];
+  readonly environ: readonly Bytes[];
+  /** For reports: what it is made of; null when nothing is added. */
+  readonly edits: { readonly asked: Edits; readonly applied: Applied } | null;
+}
+
+export type Asking = { readonly ask: readonly string[] };
+
+export type DevicePlanner = (
+  input: LaunchInput,
+  environ: ReadonlyMap<string, Bytes>,
+  root: 'served' | 'kept',
+  rung: Rung,
+) => DevicePlan | Asking;
