@@ -16,6 +16,10 @@ export interface Target {
   readonly cwd: Bytes;
   /** `served`: its own root, in which our entries may replace what the image has; `kept`: a directory that stays, to which only mountpoints are added. */
   readonly root: 'served' | 'kept';
+  /** A kept root that is written to: files of ours in /etc would be in the way of ldconfig, which replaces them. */
+  readonly isWritten: boolean;
+  /** Nothing can be mounted read-only, and the caller cannot write the host's files anyway. */
+  readonly plainBinds: boolean;
   /** /dev has only what was put there (ENROOT_RESTRICT_DEV). */
   readonly restrictsDev: boolean;
   readonly dev: readonly DevEntry[];
@@ -41,6 +45,7 @@ const privateDir = '/usr/local/nvidia';
 
 export function applyEdits(edits: Edits, target: Target): Applied {
   const isKept = target.root === 'kept';
+  const leavesLoader = isKept && target.isWritten;
   const { rootfs, machine } = target;
   const loader = planLibraries(
     edits.libraries,
@@ -53,7 +58,7 @@ export function applyEdits(edits: Edits, target: Target): Applied {
   const all = {
     binds: [...loader.binds, ...edits.binds],
     links: [...loader.links, ...edits.links],
-    files: [...loader.files, ...edits.files],
+    files: [...(leavesLoader ? [] : loader.files), ...edits.files],
   };
   const { binds, links, files } = isKept ? movePrograms(all) : all;
   const usesPrivate =
@@ -71,15 +76,15 @@ export function applyEdits(edits: Edits, target: Target): Applied {
       // The host's own /dev has its links.
       ...links.filter(({ path }) => late(path) && (target.restrictsDev || !path.startsWith('/dev/'))).flatMap(makeLink),
       // Nowhere else: an image's symlink may lead to a file system of the host, in which nothing may be made.
-      ...binds.map((bind) =>
-        mountBind(bind, isKept || late(bind.target) || emptyAtStart.test(bind.target), target.cwd),
-      ),
+      ...binds.map((bind) => mountBind(bind, target, isKept || late(bind.target) || emptyAtStart.test(bind.target))),
       ...(usesPrivate ? [readonly(privateDir, target.cwd)] : []),
       ...edits.masks.map((path) => readonly(path, target.cwd)),
     ],
     environ: [
       ...edits.env,
-      ...loader.env.map((item) => beforeOwn(item, target.environ)),
+      ...(leavesLoader && usesPrivate ? [`LD_LIBRARY_PATH=${loader.directory}`] : loader.env).map((item) =>
+        beforeOwn(item, target.environ),
+      ),
       ...(usesPrivate ? addToPath(target.environ.get('PATH') ?? '') : []),
     ],
     warnings: [...edits.warnings, ...loader.warnings],
@@ -93,7 +98,10 @@ export function applyEdits(edits: Edits, target: Target): Applied {
 function planDev(edits: Edits, { restrictsDev, dev, cwd }: Target): Op[] {
   if (restrictsDev) return showDevices(edits.devices, cwd);
   const present = edits.hidden.filter((path) => dev.some((entry) => entry.path === path));
-  return present.length > 0 ? hideDevices(present, dev, cwd) : [];
+  if (present.length === 0) return [];
+  // Some may have been made after the look at /dev.
+  const added = edits.devices.filter((path) => !dev.some((entry) => entry.path === path));
+  return [...hideDevices(present, dev, cwd), ...showDevices(added, cwd)];
 }
 
 /** The container's own file systems, below which the root has no entries. */
@@ -176,7 +184,11 @@ const mandatory = /\/lib(cuda|nvidia-ml)\.so\.[\d.]+$/;
 const emptyAtStart = /^\/(run|tmp|var\/run|var\/lock)\//;
 
 /** What was there when the host was looked at may be gone at the mount: no reason to fail, and none to be silent. */
-function mountBind({ source, target, kind, flags: asked }: Bind, makesMountpoint: boolean, cwd: Bytes): Op {
+function mountBind(
+  { source, target, kind, flags: asked }: Bind,
+  { plainBinds, cwd }: Target,
+  makesMountpoint: boolean,
+): Op {
   const options = [
     ...(asked === undefined ? flags[kind] : [kind === 'dir' ? 'rbind' : 'bind', ...asked]),
     'private',
@@ -184,7 +196,8 @@ function mountBind({ source, target, kind, flags: asked }: Bind, makesMountpoint
     ...(mandatory.test(target) ? [] : ['nofail']),
     ...(kind === 'socket' ? ['silent'] : []),
   ];
-  return toMountOp({ source, target, type: '', options, pass: 0 }, cwd);
+  const allowed = plainBinds ? options.filter((option) => option !== 'ro') : options;
+  return toMountOp({ source, target, type: '', options: allowed, pass: 0 }, cwd);
 }
 
 function tmpfs(path: Bytes, cwd: Bytes): Op {

@@ -19,11 +19,11 @@ type Asking = { readonly ask: readonly string[] };
 const smiTimeoutMs = 30_000;
 
 /** The whole of NVIDIA's part: chooses GPUs, checks requirements and nodes, and asks the host's own programs where only they can tell. */
-export function planNvidiaLaunch(input: LaunchInput, asked: Asked, facts: NvidiaFacts): Edits | Asking {
+export function planNvidiaLaunch(input: LaunchInput, asked: Asked, looked: NvidiaFacts): Edits | Asking {
   const { nvidia: request, requirements } = asked;
   const answers = input.host.answers;
-  const node = makeNodes(request, facts, answers);
-  if (node !== null) return node;
+  const facts = withMadeNodes(request, looked, answers);
+  if ('ask' in facts) return facts;
   const devices = request.devices === 'void' ? 'none' : request.devices;
   const gpus = listUsable(facts, devices);
   const smi = readAnswers(facts, answers);
@@ -31,6 +31,10 @@ export function planNvidiaLaunch(input: LaunchInput, asked: Asked, facts: Nvidia
   if (selection.needsSmi && smi === null) {
     const asking = askSmi(facts, answers);
     if (asking !== null) return asking;
+    throw new Failure(
+      `cannot tell which GPU is ${[devices].flat().join(',')}: only nvidia-smi can, and this host has none`,
+      'name the GPU by its index or its bus id, or install nvidia-smi (Debian and Ubuntu: nvidia-utils)',
+    );
   }
   const chosen = selection.gpus.flatMap((index) => gpus[index] ?? []);
   const isPart = (one: MigCapability) =>
@@ -91,18 +95,22 @@ function checkNeeds(
 
 /**
  * The node of the unified memory driver is made when a program that is setuid on the host is run for it; inside a user namespace that would be
- * in vain, so it is done before. null: nothing to do. Source: nvidia-modprobe(1).
+ * in vain, so it is done before. Source: nvidia-modprobe(1).
  */
-function makeNodes(
+function withMadeNodes(
   request: NvidiaRequest,
-  { nodes, programs }: NvidiaFacts,
+  facts: NvidiaFacts,
   answers: LaunchInput['host']['answers'],
-): Asking | null {
-  const modprobe = programs['nvidia-modprobe'];
+): NvidiaFacts | Asking {
+  const modprobe = facts.programs['nvidia-modprobe'];
   const needsUvm = request.devices !== 'none' && request.capabilities.has('compute');
-  if (modprobe === undefined || !needsUvm || nodes['/dev/nvidia-uvm'] !== undefined) return null;
+  if (modprobe === undefined || !needsUvm || facts.nodes['/dev/nvidia-uvm'] !== undefined) return facts;
   const question = modprobeQuestion(modprobe);
-  return answers[question] === undefined ? { ask: [question] } : null;
+  const answer = answers[question];
+  if (answer === undefined) return { ask: [question] };
+  const { how, code } = readEnded(answer);
+  if (how !== 'exit' || code !== 0) return facts;
+  return { ...facts, nodes: { ...facts.nodes, '/dev/nvidia-uvm': 'ok', '/dev/nvidia-uvm-tools': 'ok' } };
 }
 
 function modprobeQuestion(program: string): string {

@@ -42,6 +42,8 @@ export function planDevices(
     machine: request.machine,
     cwd: request.cwd,
     root,
+    isWritten: settings.rw,
+    plainBinds: rung === 'proot' && request.euid !== 0,
     restrictsDev: settings.hooks.includes('10-devices') && (settings.restrictDev || settings.unshare.ipc),
     dev: facts.dev,
     environ,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Opened, OpenFile } from '../bundle/open.ts';
-import { explain } from '../failure.ts';
+import { explain, Failure } from '../failure.ts';
 import { quoteForShell } from '../format/bytes.ts';
 import type { EmbeddedConfiguration } from '../format/manifest.ts';
 import { findSection } from '../format/sections.ts';
@@ -18,15 +19,33 @@ export function defineInspect(program: Command): void {
     )
     .argument('<file>', 'a bundle (.run) or a squashfs image (.sqsh)')
     .option('--json', 'print it as JSON, with the whole manifest')
-    .action(async (path: string, options: { json?: boolean }) => {
+    .option('--gpu-plan', 'show which GPUs of this host, and what of their drivers, a start of the bundle would use')
+    .action(async (path: string, options: { json?: boolean; gpuPlan?: boolean }) => {
       const reporter = createReporter();
       const { openBundle } = await import('../bundle/open.ts');
       const opened = await openBundle(path);
+      if (options.gpuPlan === true) {
+        process.exitCode = await planGpus(opened, options.json === true);
+        return;
+      }
       const facts = opened.kind === 'bundle' ? describeBundle(opened) : await describeImage(opened);
       opened.file.close();
       if (options.json === true) reporter.json({ file: path, sizeBytes: opened.file.sizeBytes, ...facts.data });
       else reporter.result(facts.text);
     });
+}
+
+/** The planner of a start tells: the launcher starts it. */
+async function planGpus(opened: Opened, json: boolean): Promise<number> {
+  const { path } = opened.file;
+  opened.file.close();
+  if (opened.kind !== 'bundle' || findSection(opened.table, 'payload') === undefined) {
+    throw new Failure(`cannot plan GPUs for ${path}: only a bundle can be started`, {
+      hint: `make one: bundler make ${quoteForShell(path)}`,
+    });
+  }
+  const { startBundle } = await import('../launcher/start-bundle.ts');
+  return startBundle(resolve(path), ['--gpu-plan', ...(json ? ['--json'] : [])]);
 }
 
 interface Description {
