@@ -15,6 +15,8 @@ export interface Subject {
   readonly asRoot?: boolean;
   /** On a file system of its own: how much of it is used at the peak is measured too. */
   readonly diskAt?: string;
+  /** A program that makes a host for it, and starts the rest of its arguments there: its own time is not part of the measurement. */
+  readonly inside?: readonly string[];
   readonly tearDown?: () => void;
 }
 
@@ -90,7 +92,9 @@ export function measureOnce(repository: string, subject: Subject, setting: Setti
     TERM: 'dumb',
     ...subject.env,
   };
-  const ran = spawnSync(timeRun(repository), [String(uid), subject.diskAt ?? '', ...subject.argv], {
+  const timed = [timeRun(repository), String(uid), subject.diskAt ?? '', ...subject.argv];
+  const [program = '', ...args] = [...(subject.inside ?? []), ...timed];
+  const ran = spawnSync(program, args, {
     env,
     cwd: setting.work,
     encoding: 'utf8',

@@ -11,6 +11,7 @@ import { bwrapPeer } from './peers/bwrap.ts';
 import { charliecloudPeer } from './peers/charliecloud.ts';
 import { enrootPeer } from './peers/enroot.ts';
 import { floorPeer } from './peers/floor.ts';
+import { gpuPeer } from './peers/gpu.ts';
 import { importPeer } from './peers/import.ts';
 import { makePeer } from './peers/make.ts';
 import { makeselfPeer } from './peers/makeself.ts';
@@ -59,7 +60,17 @@ function main(): void {
     throw new Error(`rounds must be a whole number from 1: ${process.argv[2]}`);
   const only = process.argv[3];
   const groups = {
-    starts: [floorPeer, bundlePeer, nodePeer, charliecloudPeer, bwrapPeer, podmanPeer, makeselfPeer, enrootPeer],
+    starts: [
+      floorPeer,
+      bundlePeer,
+      gpuPeer,
+      nodePeer,
+      charliecloudPeer,
+      bwrapPeer,
+      podmanPeer,
+      makeselfPeer,
+      enrootPeer,
+    ],
     makes: [makePeer],
     imports: [importPeer],
   };

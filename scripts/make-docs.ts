@@ -106,6 +106,7 @@ keeps a whole copy instead.
 | \`BUNDLER_SHARE\` | \`0\`: as \`--no-share\` |
 | \`BUNDLER_SANDBOX\` | \`userns\`, \`root\`, \`chroot\` or \`proot\`: the container is put together in this way or not at all (docs/sandbox.md) |
 | \`ENROOT_MOUNT_HOME\`, \`ENROOT_RESTRICT_DEV\` | the hooks home and devices: [hooks](../hooks.md) |
+| \`NVIDIA_*\`, \`MELLANOX_VISIBLE_DEVICES\`, \`AMD_VISIBLE_DEVICES\`, \`CUDA_VISIBLE_DEVICES\` | which GPUs and HCAs the container gets, below --gpus and --env: [gpu](../gpu.md) |
 | \`BUNDLER_HOOKS\` | built-in hooks to turn on or off: [hooks](../hooks.md) |
 | \`BUNDLER_TRACE_PLAN\` | a file to write the launch to, as \`--dry-run\` prints it; with hooks of the host what follows them goes to a second one, FILE\`.rest\` |
 | \`NO_COLOR\` | no colours in \`--verify\` |
@@ -113,7 +114,7 @@ keeps a whole copy instead.
 ## Exit status
 
 The command's own; 128+N when the signal N ended it; 125 when bundler itself fails, and for wrong use; 126 when the command
-cannot be executed; 127 when it is not found. \`--verify\`: 0 when this host can run the bundle, 1 when it cannot.
+cannot be executed; 127 when it is not found. \`--verify\` and \`--gpu-plan\`: 0 when this host can run the bundle, or give it the GPUs, 1 when it cannot.
 `;
 }
 
@@ -135,10 +136,14 @@ ${rows.join('\n')}
 
 Those of enroot's \`extra\` directory (from \`30-\` to \`50-\`) are off in enroot until an administrator copies them. Here those of Slurm are on,
 because a job that uses them cannot run without, and they do nothing outside of Slurm; lxcfs is off, because it changes what every container
-sees in /proc.
+sees in /proc, and mig-config, because it gives more rights than most programs need.
 
 \`BUNDLER_HOOKS\` changes that for one start: names, with or without their number, separated by commas or blanks. A name turns a hook on,
 \`-NAME\` turns one off, \`none\` turns all off: \`BUNDLER_HOOKS=lxcfs,-slurm-pytorch\`, \`BUNDLER_HOOKS=none,shadow\`.
+
+## GPUs and HCAs
+
+[gpu.md](gpu.md) tells what the hooks nvidia, mellanox and mig-config do.
 
 ## Who you are
 

@@ -15,6 +15,8 @@ export interface Asked {
   /** AMD_VISIBLE_DEVICES and MELLANOX_VISIBLE_DEVICES; '' where nothing is said. */
   readonly amd: Bytes;
   readonly mellanox: Bytes;
+  /** CUDA_VISIBLE_DEVICES and CUDA_MPS_PIPE_DIRECTORY of the caller, `K=V`, where the container has none of its own. */
+  readonly passed: readonly Bytes[];
   /** What the image requires of driver and GPU, by variable; empty with NVIDIA_DISABLE_REQUIRE. */
   readonly requirements: ReadonlyMap<string, Bytes>;
 }
@@ -51,6 +53,10 @@ export function readAsked(input: LaunchInput, environ: ReadonlyMap<string, Bytes
     insists: options.gpus !== null || (nvidia.asked === 'variable' && isUsers('NVIDIA_VISIBLE_DEVICES')),
     amd: variable('AMD_VISIBLE_DEVICES') ?? '',
     mellanox: hooks.has('99-mellanox') ? (variable('MELLANOX_VISIBLE_DEVICES') ?? '') : '',
+    passed: ['CUDA_VISIBLE_DEVICES', 'CUDA_MPS_PIPE_DIRECTORY'].flatMap((name) => {
+      const value = request.env[name];
+      return value === undefined || environ.has(name) ? [] : [`${name}=${value}`];
+    }),
     requirements: collectRequirements(new Map(known)),
   };
 }

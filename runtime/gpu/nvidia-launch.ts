@@ -10,7 +10,7 @@ import { planForwardCompatibility, planNvidia } from './nvidia-plan.ts';
 import { migAdminNodes } from './nvidia-proc.ts';
 import type { NvidiaRequest } from './nvidia-request.ts';
 import { checkRequirements } from './nvidia-require.ts';
-import { selectGpus } from './nvidia-select.ts';
+import { type Selection, selectGpus } from './nvidia-select.ts';
 import { readSmi, type SmiFacts, type SmiQuestion, smiQuestions } from './nvidia-smi.ts';
 
 type Asking = { readonly ask: readonly string[] };
@@ -27,7 +27,7 @@ export function planNvidiaLaunch(input: LaunchInput, asked: Asked, looked: Nvidi
   const devices = request.devices === 'void' ? 'none' : request.devices;
   const gpus = listUsable(facts, devices);
   const smi = readAnswers(facts, answers);
-  const selection = selectGpus(devices, gpus, facts.mig, smi);
+  const selection = selectUsable(devices, gpus, facts, smi);
   if (selection.needsSmi && smi === null) {
     const asking = askSmi(facts, answers);
     if (asking !== null) return asking;
@@ -65,7 +65,7 @@ export function planNvidiaLaunch(input: LaunchInput, asked: Asked, looked: Nvidi
   return {
     ...edits,
     devices: [...edits.devices, ...migAdminNodes(facts, checked)],
-    env: [...edits.env, ...(withMig === null ? [] : ['NVIDIA_MIG_CONFIG_DEVICES=all'])],
+    env: [...edits.env, ...passVariables(asked, facts), ...(withMig === null ? [] : ['NVIDIA_MIG_CONFIG_DEVICES=all'])],
     warnings: [...edits.warnings, ...skipped],
   };
 }
@@ -121,6 +121,23 @@ function modprobeQuestion(program: string): string {
 function listUsable({ gpus, nodes }: NvidiaFacts, devices: 'all' | 'none' | readonly string[]): readonly NvidiaGpu[] {
   const granted = gpus.filter(({ minor }) => nodes[`/dev/nvidia${minor}`] !== 'refused');
   return devices === 'none' || granted.length === 0 ? gpus : granted;
+}
+
+/** selectGpus; where that fails in a job that was not granted all GPUs, the others may be meant. */
+function selectUsable(
+  devices: 'all' | 'none' | readonly string[],
+  gpus: readonly NvidiaGpu[],
+  facts: NvidiaFacts,
+  smi: SmiFacts | null,
+): Selection {
+  try {
+    return selectGpus(devices, gpus, facts.mig, smi);
+  } catch (error) {
+    const refused = facts.gpus.length - gpus.length;
+    if (!(error instanceof Failure) || refused === 0) throw error;
+    const more = `the device control group of this job refuses ${refused} more`;
+    throw new Failure(`${error.message}; ${more}`, error.hint);
+  }
 }
 
 /** Throws Failure where a node is missing or refused without which the chosen GPUs are of no use. */
@@ -180,6 +197,16 @@ export function readAnswers(facts: NvidiaFacts, answers: LaunchInput['host']['an
     return how === 'exit' && code === 0 ? stdout : null;
   };
   return readSmi(Object.fromEntries(outputs.map(([name, output]) => [name, read(output ?? '')])));
+}
+
+/**
+ * A batch system tells a task its GPUs by CUDA_VISIBLE_DEVICES; where the container has all, the indexes mean the same inside. Where the MPS daemon
+ * was looked for and found, the container's programs must look there too.
+ */
+function passVariables({ nvidia: request, passed }: Asked, { files }: NvidiaFacts): string[] {
+  return passed.filter((item) =>
+    item.startsWith('CUDA_VISIBLE') ? request.devices === 'all' : files[request.mpsPipe] !== undefined,
+  );
 }
 
 /** The hook 50-mig-config: for whole GPUs with MIG enabled, the right to configure it. */

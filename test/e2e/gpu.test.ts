@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { bundler, makeBundle } from '../support/bundle.ts';
+import { Cgroup } from '../support/cgroup.ts';
 import { testNeeding } from '../support/features.ts';
 import { type GpuHostOptions, type GpuImage, gpuImage, runOnGpuHost } from '../support/gpu-host.ts';
+import { compileProgram, repository } from '../support/programs.ts';
 import { run } from '../support/run.ts';
-import { makeDir, ordinaryUser } from '../support/session.ts';
+import { freshUser, makeDir, ordinaryUser } from '../support/session.ts';
+import { untilAllEnded } from '../support/snapshot.ts';
 
 const e2e = testNeeding('root', 'bundler', 'userns', 'fuse', 'mksquashfs', 'busybox');
 const uuid = (n: number) => `GPU-00000000-0000-4000-8000-00000000000${n}`;
@@ -150,6 +154,14 @@ describe('which GPUs a container has', () => {
     expect(ran.stderr).toBe('sh: nvidia-smi: not found\n');
   });
 
+  e2e('goes with the GPUs that a batch system told the caller of, where the container has all', async () => {
+    const env = { CUDA_VISIBLE_DEVICES: '1' };
+    const script = 'env | grep -c ^CUDA_VISIBLE_DEVICES=1';
+    expect(await inside('debian', ['--gpus', 'all'], script, { env })).toMatchObject({ stdout: '1\n' });
+    expect(await inside('debian', ['--gpus', '1'], script, { env })).toMatchObject({ stdout: '0\n' });
+    expect(await inside('debian', [], script, { env })).toMatchObject({ stdout: '0\n' });
+  });
+
   e2e('may be decided by a hook of the host, as with enroot', async () => {
     const user = ordinaryUser();
     const conf = path.join(makeDir(user), 'conf');
@@ -224,10 +236,43 @@ describe('a GPU that cannot be had', () => {
 
   e2e('is had after all where the host has nvidia-modprobe to make its node', async () => {
     // In place of a setuid program, which makes the node with the same command.
-    const prepare = `mkdir /mnt/more; mv /dev/nvidia-uvm /dev/not-yet; chmod 777 /dev; printf '#!/bin/sh\\n[ "$*" = "-u -c=0" ] && mv /dev/not-yet /dev/nvidia-uvm\\n' > /mnt/more/nvidia-modprobe
+    const prepare = `mount -t tmpfs more /mnt; mkdir /mnt/more; mv /dev/nvidia-uvm /dev/not-yet; chmod 777 /dev; printf '#!/bin/sh\\n[ "$*" = "-u -c=0" ] && mv /dev/not-yet /dev/nvidia-uvm\\n' > /mnt/more/nvidia-modprobe
       chmod 755 /mnt/more/nvidia-modprobe; mount -t overlay -o lowerdir=/mnt/more:/usr/bin more /usr/bin`;
     const ran = await inside('debian', ['--gpus', '1'], 'ls /dev/nvidia-uvm; nvidia-smi -L', { prepare });
     expect(ran).toMatchObject({ status: 0, stdout: `/dev/nvidia-uvm\n${line(0, 1)}`, stderr: '' });
+  });
+
+  testNeeding(
+    'root',
+    'bundler',
+    'userns',
+    'fuse',
+    'mksquashfs',
+    'busybox',
+    'cgroup',
+  )('is one that the control group of the job refuses: all means the others, and they are counted alone', async () => {
+    const user = freshUser();
+    const group = new Cgroup();
+    const job = group.inside('job');
+    const deny = compileProgram('deny-device');
+    // Of another number than the others, so that it can be refused: that of /dev/full.
+    const prepare = `rm /dev/nvidia0; mknod -m 666 /dev/nvidia0 c 1 7; ${deny} ${job} 1 7; echo $$ > ${job}/cgroup.procs`;
+    const ran = await inside('debian', ['--gpus', 'all'], 'nvidia-smi -L; ls /dev | grep "^nvidia[0-9]"', {
+      prepare,
+      user,
+    });
+    expect(ran).toMatchObject({ status: 0, stdout: `${line(0, 1)}nvidia1\n`, stderr: '' });
+    const first = await inside('debian', ['--gpus', '0'], 'nvidia-smi -L', { prepare, user });
+    expect(first).toMatchObject({ status: 0, stdout: line(0, 1) });
+    expect(await refused({ prepare, user }, '--gpus', uuid(0))).toMatch(
+      /^bundler: there is no GPU GPU-\S+ on this host; the device control group of this job refuses 1 more\n/,
+    );
+    const alone = { prepare, user, gpus: 1 };
+    expect(await refused(alone, '--gpus', 'all')).toMatch(
+      /the device control group of this job refuses \/dev\/nvidia0\n {2}try: ask the batch system for a GPU/,
+    );
+    await untilAllEnded(user);
+    group.remove(job);
   });
 
   e2e('is told where the node is closed to the user', async () => {
@@ -274,6 +319,21 @@ describe('what is told of GPUs', () => {
     });
     expect(failed.status).toBe(1);
     expect(failed.stdout).toMatch(/Result:\n\nKO: cannot give the container a GPU: \/dev\/nvidiactl is not there/);
+  });
+});
+
+describe('the example gpu-norm', () => {
+  e2e('runs from a bundle with the driver of the host, and says what is missing without one', async () => {
+    const dir = makeDir(ordinaryUser(), 'gpu-norm');
+    const image = path.join(dir, 'gpu-norm.sqsh');
+    execFileSync(path.join(repository, 'examples/gpu-norm/build-image'), [image], { stdio: 'pipe' });
+    const file = makeBundle(image as `/${string}`, '--entrypoint', '/usr/local/bin/gpu-norm');
+    const ran = await runOnGpuHost([file, '--gpus', 'all', '--', '-r', '1', '5000']);
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    expect(ran.stdout).toMatch(/^ +5000 .* ok$/m);
+    const without = await run([file]);
+    expect(without.status).toBe(77);
+    expect(without.stderr).toContain('libcuda.so.1');
   });
 });
 
