@@ -12,7 +12,7 @@ export function writeReport(report: DeviceReport, wide: boolean): Bytes[] {
   });
   for (const { index, vendor, model, uuid, busId, nodes, shown } of report.gpus) {
     const names = [`${vendor} GPU ${index}`, model, uuid, busId, nodes[0] ?? ''].filter((part) => part !== '');
-    lines.push(`${names.join('  ')}${shown ? '' : '  (not in the container)'}`);
+    lines.push(`${names.join(', ')}${shown ? '' : ' (not in the container)'}`);
   }
   lines.push(report.wouldBe ? 'asked for: nothing; --gpus all would give:' : `asked for: ${report.asked}`);
   if (report.problem !== '')

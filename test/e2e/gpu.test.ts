@@ -303,7 +303,7 @@ describe('what is told of GPUs', () => {
     expect(ran).toMatchObject({ status: 0, stderr: '' });
     const lines = ran.stdout.split('\n');
     expect(lines[0]).toBe('NVIDIA driver 999.1');
-    expect(lines).toContain(`NVIDIA GPU 0  Stub GPU  ${uuid(0)}  0000:01:00.0  /dev/nvidia0  (not in the container)`);
+    expect(lines).toContain(`NVIDIA GPU 0, Stub GPU, ${uuid(0)}, 0000:01:00.0, /dev/nvidia0 (not in the container)`);
     expect(lines).toContain('asked for: 1 (--gpus)');
     expect(lines).toContain('file     /usr/lib/x86_64-linux-gnu/libcuda.so.999.1');
     expect(lines).toContain('hidden   /dev/nvidia0');
