@@ -108,7 +108,10 @@ function proot(input: LaunchInput, { command, identity }: Known, mounts: readonl
     op: 'proot',
     runtime: input.request.runtimeDir,
     options: fakeIds(input, identity),
-    binds: mounts.filter((op) => isBindOp(op) && !isCopied(op)).map(bind),
+    // What may be missing is, where its name cannot be told.
+    binds: mounts
+      .filter((op) => isBindOp(op) && !isCopied(op) && !(op.options & mountOptions.nofail && op.source.includes(':')))
+      .map(bind),
     argv: command.argv,
     search: variable(command.environment, 'PATH'),
     cwd: cwd.path,

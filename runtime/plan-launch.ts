@@ -3,7 +3,7 @@ import type { Bytes } from '../src/format/bytes.ts';
 import { entryKinds, type Op, rootDrivers, rootFlags, serveFlags } from '../src/format/plan.ts';
 import { type Command, planCommand } from './command.ts';
 import { hasHostHooks } from './configuration.ts';
-import { noDevices, planNoDevices } from './device-gate.ts';
+import { isSettled, noDevices, planNoDevices } from './device-gate.ts';
 import { collectEnvironment, planEnvironment, toMap, variable } from './environment.ts';
 import { Failure } from './failure.ts';
 import type { DevicePlanner } from './gpu/device-plan.ts';
@@ -44,13 +44,16 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
   // With hooks of the host the command is known when they have run.
   const hosted = hasHostHooks(input) && input.resumed === null;
   const before = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
-  const root = kept ? 'kept' : 'served';
-  const devices = hosted ? noDevices : planDevices(input, toMap(before), root, payload.sandbox.rung);
+  // Hooks may decide about GPUs; what they cannot change is there when they run.
+  const settled = isSettled(input);
+  const root = kept ? 'kept' : input.resumed !== null && !settled && hasMounts(payload.sandbox) ? 'hooked' : 'served';
+  const environ = toMap(hosted ? [...writeItems(collected), ...hooks.environ] : before);
+  const devices = hosted && !settled ? noDevices : planDevices(input, environ, root, payload.sandbox.rung);
   if ('ask' in devices) return devices;
-  const environment = [...toMap([...before, ...devices.environ])].map(([name, value]) => `${name}=${value}`);
+  const environment = writeItems(toMap([...before, ...devices.environ]));
   const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
   const privileges = planPrivileges(input, identity, namespaces);
-  const late = input.resumed === null ? [] : [...writeOps(devices.shown, false), ...devices.ops];
+  const late = input.resumed === null || settled ? [] : [...writeOps(devices.shown, false), ...devices.ops];
   const finish = (known: FullCommand) => finishOps(input, privileges, payload, [...late, ...mounts.late], known);
   if (command !== null && input.resumed !== null && hasMounts(payload.sandbox)) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
@@ -92,6 +95,10 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
       ...(command === null ? planHostHooks(input, hooks.environ) : finish(command)),
     ],
   };
+}
+
+function writeItems(vars: ReadonlyMap<string, Bytes>): Bytes[] {
+  return [...vars].map(([name, value]) => `${name}=${value}`);
 }
 
 type FullCommand = Command & { readonly environment: readonly Bytes[] };

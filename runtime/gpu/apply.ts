@@ -5,24 +5,27 @@ import type { RootfsFacts } from '../../src/format/manifest.ts';
 import type { Op } from '../../src/format/plan.ts';
 import { toMountOp } from '../fstab.ts';
 import type { Shown } from '../launch-input.ts';
-import { type DevEntry, hideDevices, showDevices } from './dev.ts';
+import { type DevFacts, hideDevices, showDevices } from './dev.ts';
+import type { DeviceRoot } from './device-plan.ts';
 import type { Bind, Edits, Link, MadeFile } from './edits.ts';
-import { planLibraries } from './loader.ts';
+import { cachePath, planLibraries } from './loader.ts';
+import { bindLinks, isPrivate, moveToPrivate, privateDir } from './private-root.ts';
 
 /** Of the container that edits are applied to. */
 export interface Target {
   readonly rootfs: RootfsFacts | undefined;
   readonly machine: string;
   readonly cwd: Bytes;
-  /** `served`: its own root, in which our entries may replace what the image has; `kept`: a directory that stays, to which only mountpoints are added. */
-  readonly root: 'served' | 'kept';
-  /** A kept root that is written to: files of ours in /etc would be in the way of ldconfig, which replaces them. */
+  readonly root: DeviceRoot;
+  /** The command may write to the root: files of ours in /etc would be in the way of ldconfig, which replaces them. */
   readonly isWritten: boolean;
-  /** Nothing can be mounted read-only, and the caller cannot write the host's files anyway. */
-  readonly plainBinds: boolean;
-  /** /dev has only what was put there (ENROOT_RESTRICT_DEV). */
-  readonly restrictsDev: boolean;
-  readonly dev: readonly DevEntry[];
+  /** Nothing is mounted, proot shows files in places. */
+  readonly isPlain: boolean;
+  /** The caller is root, to whom read-only means something. */
+  readonly isRoot: boolean;
+  /** /dev is not the host's: it has only what was put there (ENROOT_RESTRICT_DEV, a site's own mounts). */
+  readonly hasOwnDev: boolean;
+  readonly dev: DevFacts;
   /** The container's environment. */
   readonly environ: ReadonlyMap<string, Bytes>;
 }
@@ -40,49 +43,50 @@ export interface Applied {
   readonly libraryDir: Bytes;
 }
 
-/** In a kept root: a tmpfs of ours, over a directory that NVIDIA's images name in their paths and leave empty. */
-const privateDir = '/usr/local/nvidia';
-
-export function applyEdits(edits: Edits, target: Target): Applied {
-  const isKept = target.root === 'kept';
-  const leavesLoader = isKept && target.isWritten;
-  const { rootfs, machine } = target;
+export function applyEdits(given: Edits, target: Target): Applied {
+  const isServed = target.root === 'served';
+  const { rootfs, machine, cwd, isPlain } = target;
+  const edits = isServed ? given : moveToPrivate(given);
   const loader = planLibraries(
     edits.libraries,
     edits.named,
     edits.libraryDirs,
     rootfs === undefined ? undefined : { debian: rootfs.debian, loader: rootfs.loader },
     machine,
-    isKept ? 'private' : 'root',
+    isServed ? 'root' : 'private',
   );
-  const all = {
-    binds: [...loader.binds, ...edits.binds],
-    links: [...loader.links, ...edits.links],
-    files: [...(leavesLoader ? [] : loader.files), ...edits.files],
-  };
-  const { binds, links, files } = isKept ? movePrograms(all) : all;
-  const usesPrivate =
-    isKept && [...binds.map((bind) => bind.target), ...links.map((link) => link.path)].some(isPrivate);
-  const inRoot = (path: Bytes) => !isSystem(path) && !isMasked(path, edits) && !(isKept && isPrivate(path));
-  const shown = isKept ? [] : showEntries(binds, links, files, inRoot);
-  const late = (path: Bytes) => !inRoot(path);
+  // A kept root has a cache of its own, which may be newer than the image's.
+  const byVariable = target.root === 'kept' || (target.root === 'hooked' && target.isWritten);
+  const files = [
+    ...(byVariable ? [] : loader.files.filter(({ path }) => isServed || path === cachePath)),
+    ...edits.files,
+  ];
+  const asLinks = [...loader.links, ...edits.links];
+  const placed = [...loader.binds, ...edits.binds];
+  const [binds, links] = isPlain && !isServed ? [[...placed, ...bindLinks(placed, asLinks)], []] : [placed, asLinks];
+  const places = [...binds.map((bind) => bind.target), ...links.map(({ path }) => path)];
+  const usesPrivate = !isServed && places.some(isPrivate);
+  const inRoot = (path: Bytes) => !isSystem(path) && !isMasked(path, edits) && !(!isServed && isPrivate(path));
+  const isLate = (path: Bytes) => !inRoot(path);
   return {
-    shown,
+    shown: isServed ? showEntries(binds, links, files, inRoot) : [],
     ops: [
-      ...planDev(edits, target),
-      ...(usesPrivate ? [tmpfs(privateDir, target.cwd)] : []),
-      ...edits.masks.map((path) => tmpfs(path, target.cwd)),
-      ...files.flatMap((file) => writeLate(file, isKept, late(file.path))),
+      ...planDev(edits, binds, target),
+      ...(usesPrivate ? [tmpfs(privateDir, cwd)] : []),
+      ...edits.masks.map((path) => tmpfs(path, cwd)),
+      ...files.flatMap((file) => writeLate(file, isServed, isLate(file.path))),
       // The host's own /dev has its links.
-      ...links.filter(({ path }) => late(path) && (target.restrictsDev || !path.startsWith('/dev/'))).flatMap(makeLink),
+      ...links.filter(({ path }) => isLate(path) && (target.hasOwnDev || !path.startsWith('/dev/'))).flatMap(makeLink),
       // Nowhere else: an image's symlink may lead to a file system of the host, in which nothing may be made.
-      ...binds.map((bind) => mountBind(bind, target, isKept || late(bind.target) || emptyAtStart.test(bind.target))),
-      ...(usesPrivate ? [readonly(privateDir, target.cwd)] : []),
-      ...edits.masks.map((path) => readonly(path, target.cwd)),
+      ...binds.map((bind) =>
+        mountBind(bind, target, !isServed || isLate(bind.target) || emptyAtStart.test(bind.target)),
+      ),
+      ...(usesPrivate ? [readonly(privateDir, cwd)] : []),
+      ...edits.masks.map((path) => readonly(path, cwd)),
     ],
     environ: [
       ...edits.env,
-      ...(leavesLoader && usesPrivate ? [`LD_LIBRARY_PATH=${loader.directory}`] : loader.env).map((item) =>
+      ...(byVariable ? listLibraryDirs(edits, loader.binds, loader.directory) : loader.env).map((item) =>
         beforeOwn(item, target.environ),
       ),
       ...(usesPrivate ? addToPath(target.environ.get('PATH') ?? '') : []),
@@ -95,13 +99,23 @@ export function applyEdits(edits: Edits, target: Target): Applied {
   };
 }
 
-function planDev(edits: Edits, { restrictsDev, dev, cwd }: Target): Op[] {
-  if (restrictsDev) return showDevices(edits.devices, cwd);
-  const present = edits.hidden.filter((path) => dev.some((entry) => entry.path === path));
-  if (present.length === 0) return [];
+/** LD_LIBRARY_PATH in place of a loader's cache: forward compatibility first, then what edits name, then the driver's. */
+function listLibraryDirs({ named, libraryDirs, binds }: Edits, placed: readonly Bind[], own: Bytes): Bytes[] {
+  const usesOwn = [...placed, ...binds].some(({ target }) => target.startsWith(`${own}/`));
+  const dirs = new Set([...named.map(({ path }) => posix.dirname(path)), ...libraryDirs, ...(usesOwn ? [own] : [])]);
+  return dirs.size === 0 ? [] : [`LD_LIBRARY_PATH=${[...dirs].join(':')}`];
+}
+
+function planDev(edits: Edits, binds: readonly Bind[], { hasOwnDev, dev, cwd }: Target): Op[] {
+  if (hasOwnDev) return showDevices(edits.devices, cwd);
+  const isThere = (path: Bytes) => dev.entries.some((entry) => entry.path === path);
+  const hidden = edits.hidden.filter((path) => isThere(path) || isThere(posix.dirname(path)));
+  // The host's /dev is no place to make a mountpoint in.
+  const isNew = binds.some(({ target }) => target.startsWith('/dev/') && !isThere(target));
+  if (hidden.length === 0 && !isNew) return [];
   // Some may have been made after the look at /dev.
-  const added = edits.devices.filter((path) => !dev.some((entry) => entry.path === path));
-  return [...hideDevices(present, dev, cwd), ...showDevices(added, cwd)];
+  const added = edits.devices.filter((path) => !isThere(path));
+  return [...hideDevices(hidden, dev, cwd), ...showDevices(added, cwd)];
 }
 
 /** The container's own file systems, below which the root has no entries. */
@@ -111,22 +125,6 @@ function isSystem(path: Bytes): boolean {
 
 function isMasked(path: Bytes, { masks }: Edits): boolean {
   return masks.some((mask) => path.startsWith(`${mask}/`));
-}
-
-function isPrivate(path: Bytes): boolean {
-  return path.startsWith(`${privateDir}/`);
-}
-
-/** Programs of a kept root lie beside the libraries, so that no empty files of their names stay behind in /usr/bin. */
-function movePrograms<T extends { binds: readonly Bind[]; links: readonly Link[]; files: readonly MadeFile[] }>(
-  all: T,
-): T {
-  const move = (path: Bytes) => (/^\/usr\/bin\//.test(path) ? `${privateDir}/bin/${posix.basename(path)}` : path);
-  return {
-    ...all,
-    binds: all.binds.map((bind) => (bind.kind === 'program' ? { ...bind, target: move(bind.target) } : bind)),
-    links: all.links.map((link) => ({ ...link, path: move(link.path) })),
-  };
 }
 
 /** A list of directories before those that the container has in the same variable. */
@@ -149,18 +147,17 @@ function showEntries(
 ): Shown[] {
   return [
     ...binds.map(({ target, kind }): Shown => {
-      return kind === 'dir'
-        ? { kind, path: target, mode: 0o755, data: '' }
-        : { kind: 'file', path: target, mode: 0o644, data: '' };
+      if (kind === 'dir') return { kind, path: target, mode: 0o755, data: '' };
+      return { kind: emptyAtStart.test(target) ? 'mountpoint' : 'file', path: target, mode: 0o644, data: '' };
     }),
     ...links.map(({ path, target }): Shown => ({ kind: 'symlink', path, mode: 0o777, data: target })),
     ...files.map(({ path, mode, data }): Shown => ({ kind: 'file', path, mode, data })),
   ].filter(({ path }) => inRoot(path));
 }
 
-function writeLate({ path, mode, data }: MadeFile, isKept: boolean, isLate: boolean): Op[] {
+function writeLate({ path, mode, data }: MadeFile, isServed: boolean, isLate: boolean): Op[] {
   if (isLate) return [{ op: 'file', path, mode, content: data }];
-  return isKept ? [{ op: 'inject', path, mode, content: data }] : [];
+  return isServed ? [] : [{ op: 'inject', path, mode, content: data }];
 }
 
 function makeLink({ path, target }: Link): Op[] {
@@ -186,17 +183,18 @@ const emptyAtStart = /^\/(run|tmp|var\/run|var\/lock)\//;
 /** What was there when the host was looked at may be gone at the mount: no reason to fail, and none to be silent. */
 function mountBind(
   { source, target, kind, flags: asked }: Bind,
-  { plainBinds, cwd }: Target,
+  { isPlain, isRoot, cwd }: Target,
   makesMountpoint: boolean,
 ): Op {
   const options = [
     ...(asked === undefined ? flags[kind] : [kind === 'dir' ? 'rbind' : 'bind', ...asked]),
     'private',
     ...(makesMountpoint ? ['x-create=auto'] : []),
-    ...(mandatory.test(target) ? [] : ['nofail']),
+    ...(mandatory.test(target) || kind === 'device' ? [] : ['nofail']),
     ...(kind === 'socket' ? ['silent'] : []),
   ];
-  const allowed = plainBinds ? options.filter((option) => option !== 'ro') : options;
+  // proot shows all that the caller may do; of the host's files an ordinary user may not write these anyway.
+  const allowed = isPlain && !isRoot ? options.filter((option) => option !== 'ro') : options;
   return toMountOp({ source, target, type: '', options: allowed, pass: 0 }, cwd);
 }
 

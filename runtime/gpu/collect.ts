@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { collectEnvironment } from '../environment.ts';
+import { Failure } from '../failure.ts';
 import type { LaunchInput } from '../launch-input.ts';
 import type { Observer } from '../observer.ts';
 import { type AmdFacts, readAmd } from './amd.ts';
-import { asksForDevices, readAsked } from './asked.ts';
+import { type Asked, asksForDevices, readAsked } from './asked.ts';
 import { hasNvidiaCard } from './card.ts';
 import type { CdiFacts } from './cdi-facts.ts';
-import { type DevEntry, readDev } from './dev.ts';
+import { type DevFacts, readDev } from './dev.ts';
 import { type InfinibandFacts, readInfiniband } from './infiniband.ts';
 import { type IntelFacts, readIntel } from './intel.ts';
 import { type NvidiaFacts, readNvidia } from './nvidia-facts.ts';
@@ -24,11 +25,19 @@ export interface DeviceFacts {
   readonly cdi: CdiFacts | null;
   /** An NVIDIA GPU is in the machine, whether or not a driver has it; looked at only where there is no driver. */
   readonly hasNvidiaCard: boolean;
-  readonly dev: readonly DevEntry[];
+  readonly dev: DevFacts;
 }
 
 /** glibc 2.28, of 2018, which RHEL 8 and Debian 10 have. */
 const recentGlibcMinor = 28;
+
+/** May some devices of the host be hidden? Not where the container gets all that there are. */
+function mayHide({ nvidia: request, amd, mellanox }: Asked, nvidia: NvidiaFacts | null): boolean {
+  const isAll = request.devices === 'all' && request.cdi.length === 0 && request.imexChannels.length === 0;
+  const nodes = Object.entries(nvidia?.nodes ?? {}).filter(([path]) => /^\/dev\/nvidia\d+$/.test(path));
+  const hasAll = nodes.length === (nvidia?.gpus.length ?? 0) && nodes.every(([, access]) => access !== 'refused');
+  return !(isAll && hasAll && ['', 'all', 'void'].includes(amd) && ['', 'void'].includes(mellanox));
+}
 
 /** Looks at the devices of the host that a launch asks for, or at all of them; null when it asks for none. environ: when hooks have changed it. */
 export async function readDevices(
@@ -37,7 +46,21 @@ export async function readDevices(
   everything: boolean,
   environ = collectEnvironment(input),
 ): Promise<DeviceFacts | null> {
-  const asked = readAsked(input, environ);
+  let asked: Asked;
+  try {
+    asked = readAsked(input, environ);
+  } catch (error) {
+    // A report tells it later, of all that there is.
+    if (!everything || !(error instanceof Failure)) throw error;
+    asked = readAsked(
+      {
+        ...input,
+        options: { ...input.options, gpus: 'all', env: [], envFiles: [] },
+        request: { ...input.request, env: {} },
+      },
+      new Map(),
+    );
+  }
   if (!everything && !asksForDevices(asked)) return null;
   const { nvidia: request, gpus } = asked;
   const wantsNvidia = everything || request.devices !== 'void';
@@ -67,7 +90,8 @@ export async function readDevices(
     infiniband,
     // Its parser of YAML takes a while to load.
     cdi: wantsCdi ? (await import('./cdi-facts.ts')).readCdi(observer) : null,
-    hasNvidiaCard: wantsNvidia && !found && hasNvidiaCard(observer),
-    dev: found || wantsCdi ? readDev(observer) : [],
+    hasNvidiaCard:
+      wantsNvidia && nvidia === null && wsl === null && request.asked !== 'image-library' && hasNvidiaCard(observer),
+    dev: found || wantsCdi ? readDev(observer, mayHide(asked, nvidia)) : { entries: [], hasOpenPtmx: false },
   };
 }

@@ -5,15 +5,24 @@ import type { Op } from '../../src/format/plan.ts';
 import { type FstabEntry, toMountOp } from '../fstab.ts';
 import type { Observer } from '../observer.ts';
 
-/** One name of the host's /dev. target: a symlink's text. */
+/** The host's /dev. */
+export interface DevFacts {
+  readonly entries: readonly DevEntry[];
+  /** May the caller make pseudo-terminals by /dev/pts/ptmx? Many hosts have it closed, and a device /dev/ptmx besides. */
+  readonly hasOpenPtmx: boolean;
+}
+
+/** One name of the host's /dev. target: a symlink's text. usable: a node that the caller may open, where that was looked at. */
 export interface DevEntry {
   readonly path: Bytes;
   readonly kind: 'dir' | 'link' | 'node';
   readonly target: Bytes;
+  readonly usable: boolean;
 }
 
 /** Directories of /dev in which some nodes may be hidden and others not. */
 const divided = [
+  '/dev/accel',
   '/dev/dri',
   '/dev/dri/by-path',
   '/dev/nvidia-caps',
@@ -23,35 +32,55 @@ const divided = [
 /** Consoles of the host and their memory: nothing for a container, and there are more than a hundred. */
 const consoles = /^\/dev\/(tty\d+|vcs[au]?\d*)$/;
 
-/** Everything in the host's /dev, and in those directories of it that may have to be divided. */
-export function readDev(observer: Observer): DevEntry[] {
+/** Everything in the host's /dev, and in those directories of it that may have to be divided. mayHide: look which nodes the caller may open. */
+export function readDev(observer: Observer, mayHide: boolean): DevFacts {
   const read = (dir: Bytes): DevEntry[] =>
     observer.listKinds(dir).flatMap(({ name, kind }) => {
       const path = `${dir}/${name}`;
       const target = kind === 'link' ? (observer.readLink(path) ?? '') : '';
-      return [{ path, kind, target }, ...(kind === 'dir' && divided.includes(path) ? read(path) : [])];
+      const usable = kind !== 'node' || !mayHide || consoles.test(path) || observer.access(path) === 'ok';
+      const below = kind === 'dir' && divided.includes(path) ? read(path) : [];
+      return [{ path, kind, target, usable }, ...below];
     });
-  return read('/dev');
+  return { entries: read('/dev'), hasOpenPtmx: mayHide && observer.access('/dev/pts/ptmx') === 'ok' };
 }
 
 /**
- * A /dev like the host's without some nodes, in place of the host's own: a tmpfs on which everything else is mounted. Nothing can be removed from
- * the host's, and what covers a node would still be there to be seen. Links to hidden nodes are left out.
+ * A /dev like the host's without some nodes, in place of the host's own: a tmpfs on which everything else is mounted that the caller may open. Nothing can
+ * be removed from the host's, and what covers a node would still be there to be seen. Links to hidden nodes are left out.
  */
-export function hideDevices(hidden: readonly Bytes[], dev: readonly DevEntry[], cwd: Bytes): Op[] {
-  const isHidden = ({ path, kind, target }: DevEntry): boolean =>
-    hidden.includes(path) || (kind === 'link' && hidden.includes(posix.resolve(posix.dirname(path), target)));
-  const isDivided = (path: Bytes) => hidden.some((one) => one.startsWith(`${path}/`)) && divided.includes(path);
-  const kept = dev.filter((entry) => !isHidden(entry) && !consoles.test(entry.path));
+export function hideDevices(hidden: readonly Bytes[], { entries, hasOpenPtmx }: DevFacts, cwd: Bytes): Op[] {
+  const leadsToHidden = ({ path, kind, target }: DevEntry): boolean =>
+    kind === 'link' && hidden.includes(posix.resolve(posix.dirname(path), target));
+  // Also a directory that was not read: then what else is in it is hidden, too.
+  const partly = new Set([...hidden, ...entries.filter(leadsToHidden).map(({ path }) => path)].flatMap(listParents));
   const ops: Op[] = [mount('none', '/dev', ['x-detach', 'nofail', 'silent'], cwd), tmpfs('/dev', cwd)];
-  for (const { path, kind, target } of kept) {
+  for (const entry of entries) {
+    const { path, kind, target } = entry;
     const dir = posix.dirname(path);
-    if (dir !== '/dev' && !isDivided(dir)) continue;
+    if (hidden.includes(path) || leadsToHidden(entry) || consoles.test(path) || !entry.usable) continue;
+    if ((dir !== '/dev' && !partly.has(dir)) || path === '/dev/ptmx' || path === '/dev/pts') continue;
     if (kind === 'link') ops.push({ op: 'symlink', path, target });
-    else if (isDivided(path)) ops.push({ op: 'mkdir', path, mode: 0o755 });
+    else if (partly.has(path)) ops.push({ op: 'mkdir', path, mode: 0o755 });
     else ops.push(showNode(path, kind, cwd));
   }
-  return ops;
+  return [...ops, ...planTerminals(hasOpenPtmx, cwd)];
+}
+
+/** The kernel looks for a pseudo-terminal's file system beside the device /dev/ptmx (devpts.rst), which a mount of the device alone does not have. */
+function planTerminals(hasOpenPtmx: boolean, cwd: Bytes): Op[] {
+  const options = ['x-create=dir', 'rw', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=620', 'slave'];
+  const own = toMountOp({ source: 'devpts', target: '/dev/pts', type: 'devpts', options, pass: 0 }, cwd);
+  return [
+    hasOpenPtmx ? showNode('/dev/pts', 'dir', cwd) : own,
+    { op: 'symlink', path: '/dev/ptmx', target: 'pts/ptmx' },
+  ];
+}
+
+/** The directories below /dev that a path of it is in. */
+function listParents(path: Bytes): Bytes[] {
+  const dir = posix.dirname(path);
+  return dir === '/dev' || dir === '/' ? [] : [dir, ...listParents(dir)];
 }
 
 /** Device nodes on a /dev that has not all of the host's. */

@@ -17,9 +17,15 @@ export interface DevicePlan {
 
 export type Asking = { readonly ask: readonly string[] };
 
+/**
+ * `served`: our entries may replace what the image has. `kept`: a directory that stays, to which only mountpoints are added. `hooked`: hooks have
+ * run, so that it is too late for entries, and what is written may stay in the user's layer.
+ */
+export type DeviceRoot = 'served' | 'kept' | 'hooked';
+
 export type DevicePlanner = (
   input: LaunchInput,
   environ: ReadonlyMap<string, Bytes>,
-  root: 'served' | 'kept',
+  root: DeviceRoot,
   rung: Rung,
 ) => DevicePlan | Asking;

@@ -32,7 +32,7 @@ export interface LoaderPlan {
 
 const nothing = { binds: [], links: [], files: [], warnings: [], env: [] };
 
-const cachePath = '/etc/ld.so.cache';
+export const cachePath = '/etc/ld.so.cache';
 /** It sorts before what images bring, and ldconfig takes the first of several libraries of a name. */
 const dropInPath = '/etc/ld.so.conf.d/00-bundler-gpu.conf';
 /** Public CUDA images name these in their loader's configuration and leave them empty. */

@@ -163,7 +163,8 @@ function findFiles(observer: Observer, { mpsPipe, graphics }: NvidiaLookOptions)
     if (source !== undefined) found[target] = source;
   };
   for (const { path } of sockets) look(path, [path]);
-  look(mpsPipe, [mpsPipe]);
+  // The daemon's pipe: not any directory that somebody has named.
+  if (observer.lookAt(`${mpsPipe}/control`) === 'file') found[mpsPipe] = mpsPipe;
   look(openclFile, [openclFile]);
   for (const [root, names] of graphics ? Object.entries(graphicsFiles) : []) {
     for (const name of names)

@@ -2,6 +2,7 @@
 import { Failure } from '../failure.ts';
 import { readEnded, runQuestion } from '../host-program.ts';
 import type { LaunchInput } from '../launch-input.ts';
+import { printable } from '../options.ts';
 import type { Asked } from './asked.ts';
 import { cudaOfDriver } from './cuda-versions.ts';
 import type { Edits } from './edits.ts';
@@ -25,6 +26,12 @@ export function planNvidiaLaunch(input: LaunchInput, asked: Asked, looked: Nvidi
   const facts = withMadeNodes(request, looked, answers);
   if ('ask' in facts) return facts;
   const devices = request.devices === 'void' ? 'none' : request.devices;
+  if (devices !== 'none' && facts.moduleVersion === '') {
+    throw new Failure(
+      "cannot give the container a GPU: the NVIDIA driver's kernel module is not loaded, though its device nodes are there",
+      'sudo modprobe nvidia; where that finds no module, install the driver',
+    );
+  }
   const gpus = listUsable(facts, devices);
   const smi = readAnswers(facts, answers);
   const selection = selectUsable(devices, gpus, facts, smi);
@@ -46,21 +53,21 @@ export function planNvidiaLaunch(input: LaunchInput, asked: Asked, looked: Nvidi
   if (withMig !== null && 'ask' in withMig) return withMig;
   const checked = withMig ?? request;
   const compat = input.manifest.rootfs?.loader?.compat ?? [];
-  const trouble = checkNeeds(requirements, facts, chosen, smi, compat);
+  const trouble = devices === 'none' ? null : checkNeeds(requirements, facts, chosen, smi, compat);
   if (trouble?.unknown && smi === null) {
     const asking = askSmi(facts, answers);
     if (asking !== null) return asking;
   }
   if (trouble !== null && !trouble.ok) {
     throw new Failure(
-      `the image needs what this host's NVIDIA driver or GPU does not have: ${trouble.failed.map(({ variable, why }) => `${variable} ${why}`).join('; ')}`,
+      `the image needs what this host's NVIDIA driver or GPU does not have: ${trouble.failed.map(({ variable, why }) => `${printable(variable)} ${printable(why)}`).join('; ')}`,
       'a newer driver on the host, or an image made for this one; to start all the same: --env NVIDIA_DISABLE_REQUIRE=1',
     );
   }
   checkNodes(checked, facts, chosen);
   const edits = planNvidia(checked, facts, chosen, migs, compat);
   const skipped = (trouble?.skipped ?? []).map(
-    (name) => `a requirement of the image is not known and not checked: ${name}`,
+    (name) => `a requirement of the image is not known and not checked: ${printable(name)}`,
   );
   return {
     ...edits,
@@ -94,8 +101,8 @@ function checkNeeds(
 }
 
 /**
- * The node of the unified memory driver is made when a program that is setuid on the host is run for it; inside a user namespace that would be
- * in vain, so it is done before. Source: nvidia-modprobe(1).
+ * Device nodes are made when a program that is setuid on the host is run for it; inside a user namespace that would be in vain, so it is done
+ * before. Source: nvidia-modprobe(1), whose minor number 255 is that of nvidiactl.
  */
 function withMadeNodes(
   request: NvidiaRequest,
@@ -103,23 +110,32 @@ function withMadeNodes(
   answers: LaunchInput['host']['answers'],
 ): NvidiaFacts | Asking {
   const modprobe = facts.programs['nvidia-modprobe'];
-  const needsUvm = request.devices !== 'none' && request.capabilities.has('compute');
-  if (modprobe === undefined || !needsUvm || facts.nodes['/dev/nvidia-uvm'] !== undefined) return facts;
-  const question = modprobeQuestion(modprobe);
+  const { devices, capabilities } = request;
+  if (modprobe === undefined || devices === 'none' || facts.moduleVersion === '') return facts;
+  const lacks = (path: string) => facts.nodes[path] === undefined;
+  const minors = facts.gpus.map(({ minor }) => minor);
+  const hasNone = minors.every((minor) => lacks(`/dev/nvidia${minor}`));
+  const made = [
+    ...(capabilities.has('compute') && lacks('/dev/nvidia-uvm') ? ['/dev/nvidia-uvm', '/dev/nvidia-uvm-tools'] : []),
+    ...(lacks('/dev/nvidiactl') ? ['/dev/nvidiactl'] : []),
+    ...(hasNone ? minors.map((minor) => `/dev/nvidia${minor}`) : []),
+  ];
+  if (made.length === 0) return facts;
+  const numbers = [...(lacks('/dev/nvidiactl') ? [255] : []), ...(hasNone ? minors : [])];
+  const question = runQuestion([modprobe, '-u', ...numbers.map((number) => `-c=${number}`)], smiTimeoutMs);
   const answer = answers[question];
   if (answer === undefined) return { ask: [question] };
   const { how, code } = readEnded(answer);
   if (how !== 'exit' || code !== 0) return facts;
-  return { ...facts, nodes: { ...facts.nodes, '/dev/nvidia-uvm': 'ok', '/dev/nvidia-uvm-tools': 'ok' } };
-}
-
-function modprobeQuestion(program: string): string {
-  return runQuestion([program, '-u', '-c=0'], smiTimeoutMs);
+  return { ...facts, nodes: { ...facts.nodes, ...Object.fromEntries(made.map((path) => [path, 'ok' as const])) } };
 }
 
 /** Of several GPUs a batch system may have granted some: for programs in the job, nvidia-smi among them, there are no others, and indexes count those. */
 function listUsable({ gpus, nodes }: NvidiaFacts, devices: 'all' | 'none' | readonly string[]): readonly NvidiaGpu[] {
-  const granted = gpus.filter(({ minor }) => nodes[`/dev/nvidia${minor}`] !== 'refused');
+  // In a container of another engine the nodes of others are not there at all.
+  const granted = gpus.filter(
+    ({ minor }) => !['refused', 'missing'].includes(nodes[`/dev/nvidia${minor}`] ?? 'missing'),
+  );
   return devices === 'none' || granted.length === 0 ? gpus : granted;
 }
 
@@ -135,27 +151,29 @@ function selectUsable(
   } catch (error) {
     const refused = facts.gpus.length - gpus.length;
     if (!(error instanceof Failure) || refused === 0) throw error;
-    const more = `the device control group of this job refuses ${refused} more`;
+    const more = `${refused} more are not for this job: the device control group refuses them, or their nodes are not there`;
     throw new Failure(`${error.message}; ${more}`, error.hint);
   }
 }
 
 /** Throws Failure where a node is missing or refused without which the chosen GPUs are of no use. */
 function checkNodes(request: NvidiaRequest, facts: NvidiaFacts, chosen: readonly NvidiaGpu[]): void {
-  if (request.devices === 'none' || chosen.length === 0) return;
+  if (request.devices === 'none') return;
+  if (chosen.length === 0) {
+    throw new Failure(
+      'cannot give the container a GPU: the NVIDIA driver is loaded, and knows of none',
+      'see what it says: sudo dmesg | grep -i nvrm',
+    );
+  }
   const needed = [
     '/dev/nvidiactl',
     ...(request.capabilities.has('compute') ? ['/dev/nvidia-uvm'] : []),
     ...chosen.map(({ minor }) => `/dev/nvidia${minor}`),
   ];
-  const cure = 'sudo nvidia-modprobe -u -c=0';
   for (const path of needed) {
     switch (facts.nodes[path] ?? 'missing') {
       case 'missing':
-        throw new Failure(
-          `cannot give the container a GPU: ${path} is not there on this host`,
-          makeCommand(path, cure),
-        );
+        throw new Failure(`cannot give the container a GPU: ${path} is not there on this host`, makeCommand(path));
       case 'denied':
         throw new Failure(
           `cannot give the container a GPU: ${path} may not be opened by you`,
@@ -170,9 +188,11 @@ function checkNodes(request: NvidiaRequest, facts: NvidiaFacts, chosen: readonly
   }
 }
 
-function makeCommand(path: string, cure: string): string {
-  if (path === '/dev/nvidia-uvm') return `${cure}, or "sudo modprobe nvidia-uvm" and "sudo nvidia-modprobe -u"`;
-  return path === '/dev/nvidiactl' ? 'sudo nvidia-modprobe -c=0' : `sudo nvidia-modprobe -c=${path.replace(/\D+/, '')}`;
+function makeCommand(path: string): string {
+  if (path === '/dev/nvidia-uvm') return 'sudo nvidia-modprobe -u, or "sudo modprobe nvidia-uvm" and that again';
+  return path === '/dev/nvidiactl'
+    ? 'sudo nvidia-modprobe -c=255'
+    : `sudo nvidia-modprobe -c=${path.replace(/\D+/, '')}`;
 }
 
 /** Asks nvidia-smi; null when it was asked, or is not there. */

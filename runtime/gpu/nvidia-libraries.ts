@@ -81,15 +81,22 @@ function findCached(observer: Observer, machine: string): Place[] {
     for (let at = cache.indexOf(end); at >= 0; at = cache.indexOf(end, at + 1)) {
       const path = `${cache.slice(cache.lastIndexOf('\0', at) + 1, at)}/${name}`;
       if (places.has(posix.dirname(path))) continue;
-      const facts = observer.lookInside(path, readDynamic);
+      const abi = observer.lookInside(path, (readAt) => readAbi(readAt(0, 20), machine));
       const real = observer.realPath(path);
-      if (facts === null || real === null || machines[machine]?.[facts.abi] !== facts.machine) continue;
+      if (abi === null || real === null) continue;
       for (const dir of [posix.dirname(real), posix.dirname(path)]) {
-        if (!dir.startsWith('/usr/lib/wsl/')) places.set(dir, { dir, abi: facts.abi });
+        if (!dir.startsWith('/usr/lib/wsl/')) places.set(dir, { dir, abi });
       }
     }
   }
   return [...places.values()];
+}
+
+/** For which programs of this machine a library is, by the first bytes of its header (elf(5)); null for none. */
+function readAbi(header: Buffer, machine: string): Abi | null {
+  if (header.length < 20 || header.toString('latin1', 0, 4) !== '\x7fELF') return null;
+  const abi = header[4] === 2 ? '64' : '32';
+  return machines[machine]?.[abi] === header.readUInt16LE(18) ? abi : null;
 }
 
 function readPlaces(

@@ -33,6 +33,7 @@ export function planNvidia(
   const graphics = wanted.has('graphics') || wanted.has('display');
   const drm = graphics ? chosen.flatMap((gpu) => gpu.drm) : [];
   const libraries = planLibraries(request, facts);
+  const shown = chosen.map(({ minor }) => `/dev/nvidia${minor}`);
   const forward = planForwardCompatibility(facts.moduleVersion, compat);
   const replaced = new Set(forward.map(({ soname }) => soname));
   return {
@@ -40,16 +41,13 @@ export function planNvidia(
     binds: [
       ...planPrograms(request, facts),
       ...planFiles(request, facts, graphics),
-      ...planProc(facts, chosen, migs, request, isAll),
+      ...planProc(facts, chosen, migs, request, isAll && others.length === 0),
     ],
-    devices: [
-      ...planCommonDevices(request, facts),
-      ...chosen.map(({ minor }) => `/dev/nvidia${minor}`),
-      ...migs.map(migNode),
-      ...drm,
-    ],
+    devices: [...planCommonDevices(request, facts), ...shown, ...migs.map(migNode), ...drm],
     hidden: [
-      ...others.flatMap(({ minor, drm: nodes }) => [`/dev/nvidia${minor}`, ...nodes]),
+      // Also those of GPUs that the driver leaves out.
+      ...Object.keys(facts.nodes).filter((path) => /^\/dev\/nvidia\d+$/.test(path) && !shown.includes(path)),
+      ...others.flatMap(({ drm: nodes }) => nodes),
       ...facts.mig.filter((one) => !migs.includes(one)).map(migNode),
       ...planHiddenChannels(request, facts),
     ],
@@ -57,8 +55,8 @@ export function planNvidia(
       replaced.has(library.soname) ? { ...library, soname: '', links: [] } : library,
     ),
     named: forward,
-    masks: ['/proc/driver/nvidia'],
-    files: procFiles(facts),
+    masks: facts.proc.version === '' ? [] : ['/proc/driver/nvidia'],
+    files: facts.proc.version === '' ? [] : procFiles(facts),
     links: graphics ? chosen.flatMap(({ busId, drm: nodes }) => byPathLinks(busId, nodes)) : [],
     missing: listMissing(request, facts),
   };
@@ -79,11 +77,12 @@ function procFiles({ proc }: NvidiaFacts): Edits['files'] {
 
 /** Throws Failure where a library is not there without which nothing works. */
 function planLibraries(
-  { capabilities: wanted }: NvidiaRequest,
+  { capabilities: wanted, devices }: NvidiaRequest,
   { libraries, moduleVersion }: NvidiaFacts,
 ): DriverLibrary[] {
   for (const [capability, stem] of Object.entries(mandatory)) {
-    if (!wanted.has(capability as Capability)) continue;
+    // Without a GPU nothing of a driver is needed.
+    if (devices === 'none' || !wanted.has(capability as Capability)) continue;
     const found = libraries.filter((library) => library.stem === stem && library.abi === '64');
     if (moduleVersion === '' ? found.length > 0 : found.some(({ version }) => version === moduleVersion)) continue;
     const other = found[0]?.version;
@@ -99,7 +98,12 @@ function planLibraries(
     );
   }
   return libraries
-    .filter(({ stem, abi }) => isWanted(stem, wanted) && (abi === '64' || wanted.has('compat32')))
+    .filter(
+      ({ stem, abi, version }) =>
+        (moduleVersion === '' || devices !== 'none' || version === moduleVersion) &&
+        isWanted(stem, wanted) &&
+        (abi === '64' || wanted.has('compat32')),
+    )
     .map(({ path, soname, links, abi, subdir, needsGlibc, stem, version }) => {
       const fixed = fixedLinks.filter((link) => link.stem === stem && link.path === posix.basename(link.path));
       const names = fixed
@@ -139,13 +143,19 @@ function planFiles(request: NvidiaRequest, { files }: NvidiaFacts, graphics: boo
   };
   return [
     ...sockets.filter(({ capability }) => wanted.has(capability)).flatMap(({ path }) => bind(path, 'socket')),
-    ...(wanted.has('compute') ? [...bind(request.mpsPipe, 'socket'), ...bind(openclFile, 'file')] : []),
+    ...(wanted.has('compute') ? [...planMps(request, files), ...bind(openclFile, 'file')] : []),
     ...(graphics
       ? Object.entries(graphicsFiles).flatMap(([root, names]) =>
           names.flatMap((name) => bind(`${root}/${name}`, 'file')),
         )
       : []),
   ];
+}
+
+/** The directory of the MPS daemon's pipes, through which its clients talk to it. */
+function planMps({ mpsPipe }: NvidiaRequest, files: NvidiaFacts['files']): Bind[] {
+  if (files[mpsPipe] === undefined) return [];
+  return [{ source: mpsPipe, target: mpsPipe, kind: 'dir', flags: ['nosuid', 'nodev', 'noexec'] }];
 }
 
 /** Nodes that belong to no single GPU. Throws Failure where one is missing or refused without which nothing works. */
@@ -164,6 +174,13 @@ function planCommonDevices(request: NvidiaRequest, { nodes }: NvidiaFacts): Byte
     ...(flags.nvswitch ? [/^\/dev\/nvidia-nvswitch/] : []),
   ];
   const found = Object.keys(nodes);
+  const channel = imexChannels.find((one) => nodes[`/dev/nvidia-caps-imex-channels/channel${one}`] === undefined);
+  if (channel !== undefined) {
+    throw new Failure(
+      `NVIDIA_IMEX_CHANNELS: this host has no channel ${channel}`,
+      `those that it has: ${found.flatMap((path) => /channel(\d+)$/.exec(path)?.[1] ?? []).join(', ') || 'none; the administrator makes them: sudo nvidia-modprobe -s -i 0'}`,
+    );
+  }
   return [
     ...named.filter((path) => nodes[path] !== undefined),
     ...found.filter((path) => patterns.some((one) => one.test(path))),

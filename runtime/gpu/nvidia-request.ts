@@ -65,8 +65,13 @@ export function readNvidiaRequest(input: {
     },
     migConfig: readMigAdmin(env, 'NVIDIA_MIG_CONFIG_DEVICES'),
     migMonitor: readMigAdmin(env, 'NVIDIA_MIG_MONITOR_DEVICES'),
-    mpsPipe: env('CUDA_MPS_PIPE_DIRECTORY') || nothing.mpsPipe,
+    mpsPipe: readDirectory(env('CUDA_MPS_PIPE_DIRECTORY') ?? '') ?? nothing.mpsPipe,
   };
+}
+
+/** An absolute path without dots; null for any other text. */
+function readDirectory(text: Bytes): Bytes | null {
+  return /^(\/[^/\n]+)+$/.test(text) && !/\/\.\.?(\/|$)/.test(text) ? text : null;
 }
 
 const defaultCapabilities: readonly Capability[] = ['compute', 'utility'];

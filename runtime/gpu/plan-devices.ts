@@ -4,13 +4,14 @@ import type { Op } from '../../src/format/plan.ts';
 import { noDevices } from '../device-gate.ts';
 import { Failure } from '../failure.ts';
 import type { LaunchInput } from '../launch-input.ts';
+import { printable } from '../options.ts';
 import type { Rung } from '../rungs.ts';
 import { planAmd } from './amd.ts';
 import { applyEdits } from './apply.ts';
 import { type Asked, asksForDevices, readAsked } from './asked.ts';
 import { planCdi } from './cdi-plan.ts';
 import type { DeviceFacts } from './collect.ts';
-import type { Asking, DevicePlan } from './device-plan.ts';
+import type { Asking, DevicePlan, DeviceRoot } from './device-plan.ts';
 import { combine, type Edits, noEdits } from './edits.ts';
 import { infinibandDevices, planInfiniband } from './infiniband.ts';
 import { planIntel } from './intel.ts';
@@ -25,7 +26,7 @@ import { planWsl } from './wsl.ts';
 export function planDevices(
   input: LaunchInput,
   environ: ReadonlyMap<string, Bytes>,
-  root: 'served' | 'kept',
+  root: DeviceRoot,
   rung: Rung,
 ): DevicePlan | Asking {
   const facts = input.host.devices;
@@ -43,8 +44,11 @@ export function planDevices(
     cwd: request.cwd,
     root,
     isWritten: settings.rw,
-    plainBinds: rung === 'proot' && request.euid !== 0,
-    restrictsDev: settings.hooks.includes('10-devices') && (settings.restrictDev || settings.unshare.ipc),
+    isPlain: rung === 'proot',
+    isRoot: request.euid === 0,
+    hasOwnDev:
+      settings.builtins['10-system'] === 'off' ||
+      (settings.hooks.includes('10-devices') && (settings.restrictDev || settings.unshare.ipc)),
     dev: facts.dev,
     environ,
   });
@@ -63,6 +67,7 @@ function planVendors(input: LaunchInput, asked: Asked, facts: DeviceFacts): Edit
   const parts: Edits[] = [];
   if (request.cdi.length > 0)
     parts.push(planCdi(request.cdi, facts.cdi, input.request.groups, input.manifest.rootfs?.loader?.compat));
+  if (asked.trouble !== null && platform !== null) throw asked.trouble;
   if (request.devices !== 'void') {
     const part = platform === null ? planWithoutNvidia(asked, facts) : planPlatform(input, asked, facts);
     if ('ask' in part) return part;
@@ -72,6 +77,12 @@ function planVendors(input: LaunchInput, asked: Asked, facts: DeviceFacts): Edit
   const isList = Array.isArray(request.devices);
   const others = gpus === null || (isList && platform !== null) ? 'void' : request.devices;
   const amd = asked.amd !== '' && gpus === null ? readList(asked.amd) : others;
+  if (Array.isArray(amd) && facts.amd === null && others === 'void') {
+    throw new Failure(
+      `AMD_VISIBLE_DEVICES=${printable(asked.amd)}: this host has no AMD GPU with a driver`,
+      'set it to all, or leave it unset',
+    );
+  }
   if (amd !== 'void' && facts.amd !== null) parts.push(planAmd(amd, facts.amd));
   if (others !== 'void' && facts.intel !== null && !(isList && facts.amd !== null)) {
     parts.push(planIntel(others, facts.intel));
@@ -81,7 +92,7 @@ function planVendors(input: LaunchInput, asked: Asked, facts: DeviceFacts): Edit
     if (request.flags.mofed) parts.push({ ...noEdits, devices: infinibandDevices(facts.infiniband) });
   } else if (!['', 'void', 'none', 'all'].includes(asked.mellanox)) {
     throw new Failure(
-      `MELLANOX_VISIBLE_DEVICES=${asked.mellanox}: this host has no InfiniBand device`,
+      `MELLANOX_VISIBLE_DEVICES=${printable(asked.mellanox)}: this host has no InfiniBand device`,
       'set it to all, or leave it unset',
     );
   }
@@ -101,7 +112,8 @@ function findPlatform({ wsl, tegra, nvidia }: DeviceFacts, insists: boolean) {
 function planPlatform(input: LaunchInput, asked: Asked, facts: DeviceFacts): Edits | Asking {
   const { nvidia: request, gpus, insists } = asked;
   if (request.devices === 'void') return noEdits;
-  const told = gpus === null ? [] : [`NVIDIA_VISIBLE_DEVICES=${gpus}`];
+  // What is chosen is all that there is inside: programs there, this one among them, count anew.
+  const told = gpus === null ? [] : [`NVIDIA_VISIBLE_DEVICES=${request.devices === 'none' ? 'none' : 'all'}`];
   const plan = (): Edits | Asking => {
     if (facts.wsl !== null) return planWsl(request.devices as Exclude<typeof request.devices, 'void'>, facts.wsl);
     if (facts.tegra !== null && (facts.nvidia === null || facts.nvidia.gpus.length === 0)) {
@@ -143,9 +155,9 @@ function planWithoutNvidia({ nvidia: { devices, asked }, insists, gpus }: Asked,
 }
 
 /** Nothing can be mounted there, and libraries of that size are not copied. */
-function planForChroot(input: LaunchInput, { insists, nvidia: { devices } }: Asked): DevicePlan {
-  if (devices === 'none' || devices === 'void') return noDevices;
-  if (insists) {
+function planForChroot(input: LaunchInput, { insists, nvidia: { devices, cdi } }: Asked): DevicePlan {
+  if (cdi.length === 0 && (devices === 'none' || devices === 'void')) return noDevices;
+  if (insists || cdi.length > 0) {
     throw new Failure(
       'cannot give the container a GPU: in a chroot nothing can be mounted',
       'BUNDLER_SANDBOX=proot, or a host that allows mount namespaces',

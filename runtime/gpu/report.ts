@@ -61,7 +61,19 @@ export type DeviceReporter = (given: LaunchInput, rung: Rung) => DeviceReport | 
 export function reportDevices(given: LaunchInput, rung: Rung): DeviceReport | Asking | null {
   const { devices: facts } = given.host;
   if (facts === null) return null;
-  const asked = readAsked(given, collectEnvironment(given));
+  const unclear = attempt(given);
+  if (unclear instanceof Failure) {
+    return {
+      asked: '',
+      wouldBe: false,
+      drivers: listDrivers(given),
+      gpus: listGpus(given, null),
+      ...nothing,
+      problem: unclear.message,
+      cure: unclear.hint,
+    };
+  }
+  const asked = unclear;
   const wouldBe = !asksForDevices(asked);
   const drivers = listDrivers(given);
   if (wouldBe && drivers.length === 0) return null;
@@ -92,6 +104,15 @@ export function reportDevices(given: LaunchInput, rung: Rung): DeviceReport | As
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { ...empty, problem: error.message, cure: error.hint };
+  }
+}
+
+function attempt(given: LaunchInput): ReturnType<typeof readAsked> | Failure {
+  try {
+    return readAsked(given, collectEnvironment(given));
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
   }
 }
 

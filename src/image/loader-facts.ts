@@ -63,7 +63,8 @@ export function readLoaderFacts(answer: readonly Fact[]): LoaderFacts {
   return {
     libc: chooseLibc(hasGlibcLoader, musl !== undefined, glibcVersion),
     glibcVersion,
-    cache: describeCache(content(cache)),
+    // One that is too large to be told is there all the same.
+    cache: isA('file', cache) && !facts.has(`content.${cache}`) ? 'unreadable\n' : describeCache(content(cache)),
     muslPath: musl === undefined ? '' : toText(content(musl.path)),
     directories: directories.filter((directory) => isA('dir', directory)),
     cuda: findFirst(answer, cudaNames),

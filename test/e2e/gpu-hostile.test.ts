@@ -136,7 +136,9 @@ describe('a symlink of the image where a directory of the driver goes', () => {
           chmodSync(`${root}/sh`, 0o755);
           plant(root, place, target(bait.dir));
         });
-        for (const args of [[], ['--rw'], ['--keep', '--target', `${bait.dir}-kept`]]) {
+        const conf = path.join(makeDir(ordinaryUser()), 'conf');
+        writeFileSync(conf, 'environ() { echo NVIDIA_VISIBLE_DEVICES=0; }\n');
+        for (const args of [[], ['--rw'], ['--keep', '--target', `${bait.dir}-kept`], ['--conf', conf]]) {
           const ran = await runOnGpuHost([
             file,
             '--gpus',

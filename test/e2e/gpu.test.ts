@@ -96,14 +96,30 @@ describe('a bundle on a host with a driver and nothing of NVIDIA besides', () =>
     expect(ran.stderr.match(/Read-only|Permission denied/g)?.length).toBe(3);
   });
 
-  e2e('keeps everything else in /dev when it hides a GPU', async () => {
+  e2e('makes pseudo-terminals when it hides a GPU, too', async () => {
+    const mount = `${compileProgram('pty-run')}:/mnt/pty-run:x-create=file,bind,ro`;
+    for (const gpus of ['all', '1']) {
+      const ran = await inside('debian', ['--gpus', gpus, '--mount', mount], '/mnt/pty-run true && echo a terminal');
+      expect(ran, gpus).toMatchObject({ status: 0, stdout: 'a terminal\n', stderr: '' });
+    }
+  });
+
+  e2e('gives the same GPU to a bundle inside of it', async () => {
+    const file = bundle('debian');
+    const mount = `${path.dirname(file)}:/mnt/inner`;
+    const script = '/mnt/inner/x.run nvidia-smi -L';
+    const ran = await inside('debian', ['--gpus', '1', '--mount', mount], script, { env: { BUNDLER_SHARE: '0' } });
+    expect(ran).toMatchObject({ status: 0, stdout: line(0, 1) });
+  });
+
+  e2e('keeps everything else in /dev that the caller may open when it hides a GPU', async () => {
     const script =
-      'ls -1 /dev; echo to null > /dev/null; test -c /dev/zero; ls -d /dev/pts/ptmx /dev/shm; readlink /dev/fd';
+      'for f in /dev/*; do { test -c $f || test -b $f; } && ! { test -r $f && test -w $f; } || echo $f; done; echo to null > /dev/null && test -c /dev/zero && readlink /dev/fd';
     const [all, one] = await Promise.all([
       inside('debian', ['--gpus', 'all'], script),
       inside('debian', ['--gpus', '1'], script),
     ]);
-    const without = all.stdout.split('\n').filter((name) => !/^(nvidia0|tty\d+|vcs[au]?\d*)$/.test(name));
+    const without = all.stdout.split('\n').filter((name) => !/^\/dev\/(nvidia0|tty\d+|vcs[au]?\d*)$/.test(name));
     expect(one.stdout.split('\n')).toEqual(without);
     expect(one).toMatchObject({ status: 0, stderr: '' });
   });
@@ -150,8 +166,27 @@ describe('which GPUs a container has', () => {
   e2e('is told to the command, with the parts of the driver that it asked for', async () => {
     const script = 'echo $NVIDIA_VISIBLE_DEVICES; nvidia-smi; gpu-check list';
     const ran = await inside('debian', ['--gpus', '0', '--env', 'NVIDIA_DRIVER_CAPABILITIES=compute'], script);
-    expect(ran.stdout).toMatch(/^0\nGPU 0: Stub GPU .*\n$/);
+    expect(ran.stdout).toMatch(/^all\nGPU 0: Stub GPU .*\n$/);
     expect(ran.stderr).toBe('sh: nvidia-smi: not found\n');
+  });
+
+  e2e('is not decided by variables that are about the host, or by files of variables', async () => {
+    const env = { CUDA_VERSION: '14.1', NVIDIA_REQUIRE_CUDA: '', 'BASH_FUNC_g++%%': '() { :; }' };
+    expect(await seen([], { env })).toEqual([0, 'sh: nvidia-smi: not found\nnvidia0\nnvidia1\n', '']);
+    const file = path.join(makeDir(ordinaryUser()), 'variables');
+    writeFileSync(file, 'NVIDIA_VISIBLE_DEVICES=1\n');
+    expect(await seen(['--env-file', file], { env })).toEqual(second);
+    expect(await seen([], { env: { NVIDIA_VISIBLE_DEVICES: '/var/run/nvidia-container-devices' } })).toEqual([
+      0,
+      'sh: nvidia-smi: not found\nnvidia0\nnvidia1\n',
+      '',
+    ]);
+  });
+
+  e2e('is those that have a node, in a container that was given some of the host’s', async () => {
+    const prepare = 'rm /dev/nvidia0';
+    expect(await seen(['--gpus', 'all'], { prepare })).toEqual(second);
+    expect(await seen(['--gpus', '0'], { prepare })).toEqual(second);
   });
 
   e2e('goes with the GPUs that a batch system told the caller of, where the container has all', async () => {
@@ -176,14 +211,36 @@ describe('which GPUs a container has', () => {
   });
 });
 
+describe('what an image cannot do', () => {
+  e2e('is to have a directory of the host shown as that of the MPS daemon, which the user can', async () => {
+    const user = ordinaryUser();
+    const dir = makeDir(user, 'mps');
+    writeFileSync(path.join(dir, 'control'), '');
+    const script = `ls ${dir} 2>/dev/null`;
+    const environment = ['--env', 'NVIDIA_VISIBLE_DEVICES=all', '--env', `CUDA_MPS_PIPE_DIRECTORY=${dir}`];
+    const ran = await runOnGpuHost([bundle('debian', ...environment), 'sh', '-c', script]);
+    expect(ran.stdout).toBe('');
+    const asked = await inside('debian', ['--gpus', 'all'], `${script}; env | grep MPS`, {
+      env: { CUDA_MPS_PIPE_DIRECTORY: dir },
+    });
+    expect(asked).toMatchObject({ stdout: `control\nCUDA_MPS_PIPE_DIRECTORY=${dir}\n`, stderr: '' });
+  });
+
+  e2e('is to see the caller’s variables, nor does a printed launch show them', async () => {
+    const env = { AWS_SECRET_ACCESS_KEY: 'hunter2' };
+    const ran = await runOnGpuHost([bundle('debian'), '--gpus', 'all', '--dry-run'], { env });
+    expect(ran.status).toBe(0);
+    expect(ran.stdout).not.toContain('hunter2');
+  });
+});
+
 describe('a root that is kept', () => {
   e2e('gets no files of the driver, which lies on a tmpfs, and ldconfig works in it with --rw', async () => {
     const user = ordinaryUser();
     const target = path.join(makeDir(user), 'kept');
     const args = ['--keep', '--target', target, '--gpus', '0'];
-    const script = 'nvidia-smi -L && gpu-check list > /dev/null && ldconfig -p | grep -c libcuda.so.1';
-    const kept = await inside('debian', args, script);
-    expect(kept).toMatchObject({ status: 0, stdout: `${line(0, 0)}1\n`, stderr: '' });
+    const kept = await inside('debian', args, 'nvidia-smi -L && gpu-check list > /dev/null');
+    expect(kept).toMatchObject({ status: 0, stdout: line(0, 0), stderr: '' });
     expect(
       readdirSync(path.join(target, 'usr/lib/x86_64-linux-gnu')).filter((name) => /cuda|nvidia/.test(name)),
     ).toEqual([]);
@@ -195,6 +252,22 @@ describe('a root that is kept', () => {
       'ldconfig && nvidia-smi -L && gpu-check list > /dev/null',
     );
     expect(written).toMatchObject({ status: 0, stdout: line(0, 0), stderr: '' });
+  });
+});
+
+describe('a layer that is kept', () => {
+  e2e('gets no files of the driver, also when hooks of the host decide', async () => {
+    const user = ordinaryUser();
+    const layer = path.join(makeDir(user), 'layer');
+    const conf = path.join(makeDir(user), 'conf');
+    writeFileSync(conf, 'environ() { echo NVIDIA_VISIBLE_DEVICES=1; }\n');
+    for (const gpus of [[], ['--gpus', '1']]) {
+      const args = ['--overlay', layer, '--conf', conf, ...gpus];
+      const ran = await inside('debian', args, 'ldconfig && nvidia-smi -L && gpu-check list > /dev/null');
+      expect(ran).toMatchObject({ status: 0, stdout: line(0, 1), stderr: '' });
+      const left = readdirSync(path.join(layer, 'upper'), { recursive: true, encoding: 'utf8' });
+      expect(left.filter((name) => /cuda|nvidia-|libnvidia/.test(name))).toEqual([]);
+    }
   });
 });
 
@@ -221,7 +294,7 @@ describe('a GPU that cannot be had', () => {
 
   e2e('is told where a device node is missing, with the command that makes it', async () => {
     expect(await refused({ prepare: 'rm /dev/nvidia-uvm' }, '--gpus', 'all')).toMatch(
-      /^bundler: cannot give the container a GPU: \/dev\/nvidia-uvm is not there on this host\n {2}try: sudo nvidia-modprobe -u -c=0/,
+      /^bundler: cannot give the container a GPU: \/dev\/nvidia-uvm is not there on this host\n {2}try: sudo nvidia-modprobe -u, or/,
     );
     const utility = await inside(
       'debian',
@@ -236,7 +309,7 @@ describe('a GPU that cannot be had', () => {
 
   e2e('is had after all where the host has nvidia-modprobe to make its node', async () => {
     // In place of a setuid program, which makes the node with the same command.
-    const prepare = `mount -t tmpfs more /mnt; mkdir /mnt/more; mv /dev/nvidia-uvm /dev/not-yet; chmod 777 /dev; printf '#!/bin/sh\\n[ "$*" = "-u -c=0" ] && mv /dev/not-yet /dev/nvidia-uvm\\n' > /mnt/more/nvidia-modprobe
+    const prepare = `mount -t tmpfs more /mnt; mkdir /mnt/more; mv /dev/nvidia-uvm /dev/not-yet; chmod 777 /dev; printf '#!/bin/sh\\n[ "$*" = -u ] && mv /dev/not-yet /dev/nvidia-uvm\\n' > /mnt/more/nvidia-modprobe
       chmod 755 /mnt/more/nvidia-modprobe; mount -t overlay -o lowerdir=/mnt/more:/usr/bin more /usr/bin`;
     const ran = await inside('debian', ['--gpus', '1'], 'ls /dev/nvidia-uvm; nvidia-smi -L', { prepare });
     expect(ran).toMatchObject({ status: 0, stdout: `/dev/nvidia-uvm\n${line(0, 1)}`, stderr: '' });
@@ -265,7 +338,7 @@ describe('a GPU that cannot be had', () => {
     const first = await inside('debian', ['--gpus', '0'], 'nvidia-smi -L', { prepare, user });
     expect(first).toMatchObject({ status: 0, stdout: line(0, 1) });
     expect(await refused({ prepare, user }, '--gpus', uuid(0))).toMatch(
-      /^bundler: there is no GPU GPU-\S+ on this host; the device control group of this job refuses 1 more\n/,
+      /^bundler: there is no GPU GPU-\S+ on this host; 1 more are not for this job: the device control group refuses them, or their nodes are not there\n/,
     );
     const alone = { prepare, user, gpus: 1 };
     expect(await refused(alone, '--gpus', 'all')).toMatch(
