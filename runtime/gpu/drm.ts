@@ -22,11 +22,6 @@ export function listDrm(observer: Observer, device: Bytes): Bytes[] {
   return sortNodes(observer.list(`${device}/drm`));
 }
 
-/** All card and render nodes that are in /dev/dri, as paths, cards first. */
-export function allDrmNodes(observer: Observer): Bytes[] {
-  return sortNodes(observer.list(nodesDir));
-}
-
 /** The minor number in the name of a render node; null for other nodes. */
 export function renderMinorOf(node: Bytes): number | null {
   const [, minor] = /\/renderD(\d+)$/.exec(node) ?? [];

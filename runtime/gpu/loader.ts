@@ -165,7 +165,7 @@ function cacheFile(cache: LdCache, libraries: readonly NamedLibrary[], machine: 
     if (flags === undefined || added.has(key)) continue;
     added.set(key, { name, path, flags, osVersion: 0, hwcap: 0n, hwcapName: '' });
   }
-  const { entries, generator } = insertLdCache(cache, [...added.values()], []);
+  const { entries, generator } = insertLdCache(cache, [...added.values()]);
   return { path: cachePath, mode: 0o644, data: fromBuffer(writeLdCache(entries, generator)) };
 }
 

@@ -115,17 +115,15 @@ export function writeLdCache(entries: readonly LdCacheEntry[], generator: Bytes)
 }
 
 /**
- * A cache with more libraries. Added entries replace those of the same name and flags, whatever their hwcap, and those of the removed
- * names are left out. The order is that of ldconfig, in which of equals the first given is first; entries of the cache keep theirs.
+ * A cache with more libraries. Added entries replace those of the same name and flags, whatever their hwcap. The order is that of ldconfig, in which of equals the first given is first; entries of the cache keep theirs.
  */
-export function insertLdCache(cache: LdCache, added: readonly LdCacheEntry[], removed: readonly Bytes[]): LdCache {
+export function insertLdCache(cache: LdCache, added: readonly LdCacheEntry[]): LdCache {
   const key = ({ name, flags }: LdCacheEntry) => `${flags} ${name}`;
   const replaced = new Set(added.map(key));
-  const gone = new Set(removed);
   const waiting = [...added].sort(compareLdCacheEntries).reverse();
   const entries: LdCacheEntry[] = [];
   for (const entry of cache.entries) {
-    if (gone.has(entry.name) || replaced.has(key(entry))) continue;
+    if (replaced.has(key(entry))) continue;
     for (let next = waiting.at(-1); next && compareLdCacheEntries(entry, next) > 0; next = waiting.at(-1)) {
       entries.push(next);
       waiting.pop();

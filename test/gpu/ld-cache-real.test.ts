@@ -108,10 +108,10 @@ describe('a cache of a real ldconfig', () => {
     const shuffled = fc.shuffledSubarray([...entries], { minLength: entries.length });
     fc.assert(
       fc.property(shuffled, fc.nat(entries.length), (given, count) => {
-        const early = insertLdCache({ entries: [], generator }, given.slice(0, count), []);
+        const early = insertLdCache({ entries: [], generator }, given.slice(0, count));
         // An added entry replaces others of its name, so names that lie in several directories are added at once.
         const late = entries.filter((one) => given.slice(count).some(({ name }) => name === one.name));
-        const merged = insertLdCache(early, late, []);
+        const merged = insertLdCache(early, late);
         expect(merged.entries.map(order)).toEqual(all);
         expect(read(writeLdCache(merged.entries, generator)).entries.map(order)).toEqual(all);
       }),
@@ -147,7 +147,7 @@ describe('a merged cache', () => {
     const machine = read(readFileSync('/etc/ld.so.cache'));
     makeLibrary(join(dir, 'libbundler-only.so.7.1'), 42);
     const added = [entry('libbundler-only.so.7', { path: join(dir, 'libbundler-only.so.7.1') })];
-    const merged = insertLdCache(machine, added, []);
+    const merged = insertLdCache(machine, added);
     const written = writeLdCache(merged.entries, merged.generator);
     expect(openWith(writeLdCache(machine.entries, machine.generator), 'libbundler-only.so.7').status).toBe(1);
     expect(openWith(written, 'libbundler-only.so.7')).toEqual({ status: 0, stdout: '42' });
@@ -162,9 +162,9 @@ describe('a merged cache', () => {
     const unknown = { path: join(dir, 'libbundler-level.so.3'), hwcap: level, hwcapName: 'a-processor-to-come' };
     const plain = { path: join(dir, 'libbundler-level.so.1') };
     const added = [plain, level2, unknown].map((more) => entry('libbundler-level.so', more));
-    const merged = insertLdCache(read(readFileSync('/etc/ld.so.cache')), added, []);
+    const merged = insertLdCache(read(readFileSync('/etc/ld.so.cache')), added);
     expect(openWith(writeLdCache(merged.entries, ''), 'libbundler-level.so').stdout).toBe('2');
-    const without = insertLdCache(merged, [added[0] as LdCacheEntry], []);
+    const without = insertLdCache(merged, [added[0] as LdCacheEntry]);
     expect(openWith(writeLdCache(without.entries, ''), 'libbundler-level.so').stdout).toBe('1');
   });
 });
