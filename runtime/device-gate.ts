@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { collectEnvironment } from './environment.ts';
+import type { Bytes } from '../src/format/bytes.ts';
+import { collectEnvironment, parseEnvFile } from './environment.ts';
 import type { DevicePlan, DevicePlanner } from './gpu/device-plan.ts';
 import type { LaunchInput } from './launch-input.ts';
 
@@ -15,12 +16,28 @@ export function mayAskForDevices(input: LaunchInput, environ = collectEnvironmen
 }
 
 /** Is it settled which GPUs are asked for, whatever hooks of the host will write? Then they are there before the hooks run. */
-export function isSettled({ options, request }: LaunchInput): boolean {
-  return options.gpus !== null || request.env.NVIDIA_VISIBLE_DEVICES !== undefined || options.env.some(isVisible);
+export function isSettled(input: LaunchInput): boolean {
+  const name = 'NVIDIA_VISIBLE_DEVICES';
+  return input.options.gpus !== null || listGiven(input).has(name) || ofCaller(input, name) !== undefined;
 }
 
-function isVisible(item: string): boolean {
-  return item === 'NVIDIA_VISIBLE_DEVICES' || item.startsWith('NVIDIA_VISIBLE_DEVICES=');
+/** The variables of --env-file and --env, with their values; a name alone is the caller's variable, and nothing where he has none. */
+export function listGiven({ options, host, request }: LaunchInput): Map<string, Bytes> {
+  const items = [...options.envFiles.flatMap((path) => parseEnvFile(host.files[path] ?? '', path)), ...options.env];
+  return new Map(
+    items.flatMap((item): [string, Bytes][] => {
+      const at = item.indexOf('=');
+      const value = at < 0 ? request.env[item] : item.slice(at + 1);
+      return value === undefined ? [] : [[at < 0 ? item : item.slice(0, at), value]];
+    }),
+  );
+}
+
+/** A variable of the caller's environment. */
+export function ofCaller({ request }: LaunchInput, name: string): Bytes | undefined {
+  const value = request.env[name];
+  // Kubernetes' device plugin tells its containers so that their devices are mounts; they have no others.
+  return name === 'NVIDIA_VISIBLE_DEVICES' && value?.startsWith('/') ? undefined : value;
 }
 
 export const noDevices: DevicePlan = {

@@ -132,6 +132,18 @@ export class Observer {
     }
   }
 
+  /** May the caller open a node for reading or for writing? */
+  mayOpen(path: Bytes): boolean {
+    return [constants.R_OK, constants.W_OK].some((mode) => {
+      try {
+        accessSync(this.#open(path), mode);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+  }
+
   /** The permissions of a regular file, symlinks followed; null for anything else. */
   modeOfFile(path: Bytes): number | null {
     try {

@@ -47,13 +47,16 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
   // Hooks may decide about GPUs; what they cannot change is there when they run.
   const settled = isSettled(input);
   const root = kept ? 'kept' : input.resumed !== null && !settled && hasMounts(payload.sandbox) ? 'hooked' : 'served';
-  const environ = toMap(hosted ? [...writeItems(collected), ...hooks.environ] : before);
-  const devices = hosted && !settled ? noDevices : planDevices(input, environ, root, payload.sandbox.rung);
+  const early = settled && hasHostHooks(input) ? collectEnvironment({ ...input, resumed: null }) : null;
+  const environ = toMap(early === null ? before : [...writeItems(early), ...hooks.environ]);
+  const own = hosted ? environ : toMap(before);
+  const devices = hosted && !settled ? noDevices : planDevices(input, environ, root, payload.sandbox.rung, own);
   if ('ask' in devices) return devices;
   const environment = writeItems(toMap([...before, ...devices.environ]));
   const command = hosted ? null : { environment, ...planCommand(input, shadow.account, environment) };
   const privileges = planPrivileges(input, identity, namespaces);
-  const late = input.resumed === null || settled ? [] : [...writeOps(devices.shown, false), ...devices.ops];
+  const deviceOps = [...devices.ops, ...repeatMounts(devices.ops, mounts.early)];
+  const late = input.resumed === null || settled ? [] : [...writeOps(devices.shown, false), ...deviceOps];
   const finish = (known: FullCommand) => finishOps(input, privileges, payload, [...late, ...mounts.late], known);
   if (command !== null && input.resumed !== null && hasMounts(payload.sandbox)) return { plan: finish(command) };
   const home = input.settings.hooks.includes('10-shadow') ? shadow.home : null;
@@ -73,7 +76,7 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
       unpack: [...shadow.warnings.map((text): Op => ({ op: 'warn', text })), extractOp(input, payload)],
       write: writeOps([...files, ...mounts.shown], false),
       late,
-      mounts: [...mounts.early, ...hooks.ops, ...devices.ops, ...mounts.late],
+      mounts: [...mounts.early, ...hooks.ops, ...deviceOps, ...mounts.late],
       command,
       hosted: hosted ? planHostHooks(input, hooks.environ) : [],
     };
@@ -91,10 +94,16 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
       // Before the user's mounts, so that it is never made in a directory of the host.
       ...(homeIsLate ? writeOps([home, ...shadow.skeleton], false) : []),
       ...hooks.ops,
-      ...devices.ops,
+      ...deviceOps,
       ...(command === null ? planHostHooks(input, hooks.environ) : finish(command)),
     ],
   };
+}
+
+/** What was mounted below /dev is gone when devices put another /dev together. */
+function repeatMounts(ops: readonly Op[], early: readonly Op[]): Op[] {
+  const isReplaced = ops.some((op) => op.op === 'mount' && op.target === '/dev' && op.type === 'tmpfs');
+  return isReplaced ? early.filter((op) => op.op === 'mount' && op.target.startsWith('/dev/')) : [];
 }
 
 function writeItems(vars: ReadonlyMap<string, Bytes>): Bytes[] {

@@ -46,7 +46,7 @@ export interface Applied {
 export function applyEdits(given: Edits, target: Target): Applied {
   const isServed = target.root === 'served';
   const { rootfs, machine, cwd, isPlain } = target;
-  const edits = isServed ? given : moveToPrivate(given);
+  const edits = isServed ? given : withoutSettings(moveToPrivate(given));
   const loader = planLibraries(
     edits.libraries,
     edits.named,
@@ -56,9 +56,9 @@ export function applyEdits(given: Edits, target: Target): Applied {
     isServed ? 'root' : 'private',
   );
   // A kept root has a cache of its own, which may be newer than the image's.
-  const byVariable = target.root === 'kept' || (target.root === 'hooked' && target.isWritten);
+  const leavesCache = target.root === 'kept' || (target.root === 'hooked' && target.isWritten);
   const files = [
-    ...(byVariable ? [] : loader.files.filter(({ path }) => isServed || path === cachePath)),
+    ...(leavesCache ? [] : loader.files.filter(({ path }) => isServed || path === cachePath)),
     ...edits.files,
   ];
   const asLinks = [...loader.links, ...edits.links];
@@ -86,7 +86,7 @@ export function applyEdits(given: Edits, target: Target): Applied {
     ],
     environ: [
       ...edits.env,
-      ...(byVariable ? listLibraryDirs(edits, loader.binds, loader.directory) : loader.env).map((item) =>
+      ...(isServed ? loader.env : listLibraryDirs(edits, [...loader.binds, ...edits.binds])).map((item) =>
         beforeOwn(item, target.environ),
       ),
       ...(usesPrivate ? addToPath(target.environ.get('PATH') ?? '') : []),
@@ -99,23 +99,33 @@ export function applyEdits(given: Edits, target: Target): Applied {
   };
 }
 
-/** LD_LIBRARY_PATH in place of a loader's cache: forward compatibility first, then what edits name, then the driver's. */
-function listLibraryDirs({ named, libraryDirs, binds }: Edits, placed: readonly Bind[], own: Bytes): Bytes[] {
-  const usesOwn = [...placed, ...binds].some(({ target }) => target.startsWith(`${own}/`));
-  const dirs = new Set([...named.map(({ path }) => posix.dirname(path)), ...libraryDirs, ...(usesOwn ? [own] : [])]);
+/** LD_LIBRARY_PATH where a loader's cache does not tell: forward compatibility first, then what edits name, then the driver's. */
+function listLibraryDirs({ named, libraryDirs }: Edits, binds: readonly Bind[]): Bytes[] {
+  const own = binds.flatMap(({ target }) =>
+    isPrivate(target) && /\.so(\.|$)/.test(target) ? [posix.dirname(target)] : [],
+  );
+  const dirs = new Set([...named.map(({ path }) => posix.dirname(path)), ...libraryDirs, ...own]);
   return dirs.size === 0 ? [] : [`LD_LIBRARY_PATH=${[...dirs].join(':')}`];
 }
 
-function planDev(edits: Edits, binds: readonly Bind[], { hasOwnDev, dev, cwd }: Target): Op[] {
+/** Files by which libraries of OpenCL and graphics are found: where they are not, empty ones would stay. */
+function withoutSettings(edits: Edits): Edits {
+  const isSetting = /^\/(etc\/(OpenCL|vulkan)|usr\/share\/(glvnd|egl|vulkan|nvidia|X11))\//;
+  return { ...edits, binds: edits.binds.filter(({ target }) => !isSetting.test(target)) };
+}
+
+function planDev(edits: Edits, binds: readonly Bind[], { hasOwnDev, dev, cwd, isPlain }: Target): Op[] {
   if (hasOwnDev) return showDevices(edits.devices, cwd);
   const isThere = (path: Bytes) => dev.entries.some((entry) => entry.path === path);
-  const hidden = edits.hidden.filter((path) => isThere(path) || isThere(posix.dirname(path)));
+  const isBelow = (path: Bytes): boolean =>
+    path !== '/dev' && path !== '/' && (isThere(path) || isBelow(posix.dirname(path)));
+  const hidden = edits.hidden.filter(isBelow);
   // The host's /dev is no place to make a mountpoint in.
-  const isNew = binds.some(({ target }) => target.startsWith('/dev/') && !isThere(target));
+  const isNew = binds.some(({ source, target }) => target.startsWith('/dev/') && target !== source && !isThere(target));
   if (hidden.length === 0 && !isNew) return [];
   // Some may have been made after the look at /dev.
   const added = edits.devices.filter((path) => !isThere(path));
-  return [...hideDevices(hidden, dev, cwd), ...showDevices(added, cwd)];
+  return [...hideDevices(hidden, dev, isPlain, cwd), ...showDevices(added, cwd)];
 }
 
 /** The container's own file systems, below which the root has no entries. */

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../../src/format/bytes.ts';
-import { parseEnvFile } from '../environment.ts';
+import { listGiven, ofCaller } from '../device-gate.ts';
 import type { Lookup } from '../expand.ts';
 import { Failure } from '../failure.ts';
 import type { LaunchInput } from '../launch-input.ts';
-import type { Options } from '../options.ts';
 import { type NvidiaRequest, readNvidiaRequest } from './nvidia-request.ts';
 import { collectRequirements } from './nvidia-require.ts';
 
@@ -20,8 +19,8 @@ export interface Asked {
   /** AMD_VISIBLE_DEVICES and MELLANOX_VISIBLE_DEVICES; '' where nothing is said. */
   readonly amd: Bytes;
   readonly mellanox: Bytes;
-  /** CUDA_VISIBLE_DEVICES and CUDA_MPS_PIPE_DIRECTORY of the caller, `K=V`, where the container has none of its own. */
-  readonly passed: readonly Bytes[];
+  /** CUDA_VISIBLE_DEVICES of the caller; '' where the container has its own. */
+  readonly cudaVisible: Bytes;
   /** What the image requires of driver and GPU, by variable; empty with NVIDIA_DISABLE_REQUIRE. */
   readonly requirements: ReadonlyMap<string, Bytes>;
 }
@@ -37,19 +36,18 @@ const ofContainers = ['CUDA_VERSION'];
  * Throws Failure for what cannot be understood, if a user said it; what an image says of itself is kept in `trouble`.
  */
 export function readAsked(input: LaunchInput, environ: ReadonlyMap<string, Bytes>): Asked {
-  const { options, settings, request, host, manifest } = input;
+  const { options, settings, request, manifest } = input;
   const hooks = new Set(settings.hooks);
-  const given = listGiven(options, host.files);
-  const ofCaller = (name: string) => {
-    const value = request.env[name];
-    // Kubernetes' device plugin tells its containers so that their devices are mounts; they have no others.
-    return name === 'NVIDIA_VISIBLE_DEVICES' && value?.startsWith('/') ? undefined : value;
-  };
+  const given = listGiven(input);
   const variable: Lookup = (name) => {
-    if (given.has(name) || ofContainers.includes(name)) return environ.get(name);
-    return ofCaller(name) ?? settings.configured[name] ?? (ofUsers.includes(name) ? undefined : environ.get(name));
+    const said = given.get(name);
+    if (said !== undefined && !ofContainers.includes(name)) return said;
+    if (ofContainers.includes(name)) return environ.get(name);
+    return (
+      ofCaller(input, name) ?? settings.configured[name] ?? (ofUsers.includes(name) ? undefined : environ.get(name))
+    );
   };
-  const isUsers = given.has('NVIDIA_VISIBLE_DEVICES') || ofCaller('NVIDIA_VISIBLE_DEVICES') !== undefined;
+  const isUsers = given.has('NVIDIA_VISIBLE_DEVICES') || ofCaller(input, 'NVIDIA_VISIBLE_DEVICES') !== undefined;
   const nvidiaIsOn = hooks.has('98-nvidia');
   const read = (env: Lookup, imageHasCuda: boolean) => readNvidiaRequest({ gpus: options.gpus, env, imageHasCuda });
   let nvidia: NvidiaRequest;
@@ -78,18 +76,9 @@ export function readAsked(input: LaunchInput, environ: ReadonlyMap<string, Bytes
     insists: options.gpus !== null || (nvidia.asked === 'variable' && isUsers),
     amd: variable('AMD_VISIBLE_DEVICES') ?? '',
     mellanox: hooks.has('99-mellanox') ? (variable('MELLANOX_VISIBLE_DEVICES') ?? '') : '',
-    passed: ['CUDA_VISIBLE_DEVICES', 'CUDA_MPS_PIPE_DIRECTORY'].flatMap((name) => {
-      const value = request.env[name];
-      return value === undefined || environ.has(name) ? [] : [`${name}=${value}`];
-    }),
+    cudaVisible: environ.has('CUDA_VISIBLE_DEVICES') ? '' : (request.env.CUDA_VISIBLE_DEVICES ?? ''),
     requirements: collectRequirements(new Map(requirements)),
   };
-}
-
-/** The names of the variables of --env and --env-file. */
-function listGiven(options: Options, files: LaunchInput['host']['files']): Set<string> {
-  const items = [...options.env, ...options.envFiles.flatMap((path) => parseEnvFile(files[path] ?? '', path))];
-  return new Set(items.map((item) => item.split('=', 1)[0] ?? ''));
 }
 
 /** Does a launch ask for any device at all? */

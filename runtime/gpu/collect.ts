@@ -57,6 +57,7 @@ export async function readDevices(
         ...input,
         options: { ...input.options, gpus: 'all', env: [], envFiles: [] },
         request: { ...input.request, env: {} },
+        settings: { ...input.settings, configured: {} },
       },
       new Map(),
     );

@@ -38,7 +38,7 @@ export function readDev(observer: Observer, mayHide: boolean): DevFacts {
     observer.listKinds(dir).flatMap(({ name, kind }) => {
       const path = `${dir}/${name}`;
       const target = kind === 'link' ? (observer.readLink(path) ?? '') : '';
-      const usable = kind !== 'node' || !mayHide || consoles.test(path) || observer.access(path) === 'ok';
+      const usable = kind !== 'node' || !mayHide || consoles.test(path) || observer.mayOpen(path);
       const below = kind === 'dir' && divided.includes(path) ? read(path) : [];
       return [{ path, kind, target, usable }, ...below];
     });
@@ -47,9 +47,14 @@ export function readDev(observer: Observer, mayHide: boolean): DevFacts {
 
 /**
  * A /dev like the host's without some nodes, in place of the host's own: a tmpfs on which everything else is mounted that the caller may open. Nothing can
- * be removed from the host's, and what covers a node would still be there to be seen. Links to hidden nodes are left out.
+ * be removed from the host's, and what covers a node would still be there to be seen. Links to hidden nodes are left out. isPlain: by proot.
  */
-export function hideDevices(hidden: readonly Bytes[], { entries, hasOpenPtmx }: DevFacts, cwd: Bytes): Op[] {
+export function hideDevices(
+  hidden: readonly Bytes[],
+  { entries, hasOpenPtmx }: DevFacts,
+  isPlain: boolean,
+  cwd: Bytes,
+): Op[] {
   const leadsToHidden = ({ path, kind, target }: DevEntry): boolean =>
     kind === 'link' && hidden.includes(posix.resolve(posix.dirname(path), target));
   // Also a directory that was not read: then what else is in it is hidden, too.
@@ -64,11 +69,13 @@ export function hideDevices(hidden: readonly Bytes[], { entries, hasOpenPtmx }: 
     else if (partly.has(path)) ops.push({ op: 'mkdir', path, mode: 0o755 });
     else ops.push(showNode(path, kind, cwd));
   }
-  return [...ops, ...planTerminals(hasOpenPtmx, cwd)];
+  return [...ops, ...planTerminals(hasOpenPtmx, isPlain, cwd)];
 }
 
 /** The kernel looks for a pseudo-terminal's file system beside the device /dev/ptmx (devpts.rst), which a mount of the device alone does not have. */
-function planTerminals(hasOpenPtmx: boolean, cwd: Bytes): Op[] {
+function planTerminals(hasOpenPtmx: boolean, isPlain: boolean, cwd: Bytes): Op[] {
+  // proot shows the host's own path.
+  if (isPlain) return [showNode('/dev/pts', 'dir', cwd), showNode('/dev/ptmx', 'node', cwd)];
   const options = ['x-create=dir', 'rw', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=620', 'slave'];
   const own = toMountOp({ source: 'devpts', target: '/dev/pts', type: 'devpts', options, pass: 0 }, cwd);
   return [

@@ -23,9 +23,11 @@ export type Asking = { readonly ask: readonly string[] };
  */
 export type DeviceRoot = 'served' | 'kept' | 'hooked';
 
+/** environ: the container's environment, by which it asks; own: that to whose paths something is added, when hooks have changed it meanwhile. */
 export type DevicePlanner = (
   input: LaunchInput,
   environ: ReadonlyMap<string, Bytes>,
   root: DeviceRoot,
   rung: Rung,
+  own?: ReadonlyMap<string, Bytes>,
 ) => DevicePlan | Asking;

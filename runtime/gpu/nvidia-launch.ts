@@ -9,7 +9,7 @@ import type { Edits } from './edits.ts';
 import type { MigCapability, NvidiaFacts, NvidiaGpu } from './nvidia-facts.ts';
 import { planForwardCompatibility, planNvidia } from './nvidia-plan.ts';
 import { migAdminNodes } from './nvidia-proc.ts';
-import type { NvidiaRequest } from './nvidia-request.ts';
+import { type NvidiaRequest, usualMpsPipe } from './nvidia-request.ts';
 import { checkRequirements } from './nvidia-require.ts';
 import { type Selection, selectGpus } from './nvidia-select.ts';
 import { readSmi, type SmiFacts, type SmiQuestion, smiQuestions } from './nvidia-smi.ts';
@@ -220,13 +220,14 @@ export function readAnswers(facts: NvidiaFacts, answers: LaunchInput['host']['an
 }
 
 /**
- * A batch system tells a task its GPUs by CUDA_VISIBLE_DEVICES; where the container has all, the indexes mean the same inside. Where the MPS daemon
- * was looked for and found, the container's programs must look there too.
+ * A batch system tells a task its GPUs by CUDA_VISIBLE_DEVICES; where the container has all, the indexes mean the same inside. The container's programs
+ * look for the MPS daemon where it was found.
  */
-function passVariables({ nvidia: request, passed }: Asked, { files }: NvidiaFacts): string[] {
-  return passed.filter((item) =>
-    item.startsWith('CUDA_VISIBLE') ? request.devices === 'all' : files[request.mpsPipe] !== undefined,
-  );
+function passVariables({ nvidia: { devices, mpsPipe }, cudaVisible }: Asked, { files }: NvidiaFacts): string[] {
+  return [
+    ...(devices === 'all' && cudaVisible !== '' ? [`CUDA_VISIBLE_DEVICES=${cudaVisible}`] : []),
+    ...(files[mpsPipe] !== undefined && mpsPipe !== usualMpsPipe ? [`CUDA_MPS_PIPE_DIRECTORY=${mpsPipe}`] : []),
+  ];
 }
 
 /** The hook 50-mig-config: for whole GPUs with MIG enabled, the right to configure it. */

@@ -70,11 +70,15 @@ export function readNvidiaRequest(input: {
 }
 
 /** An absolute path without dots; null for any other text. */
-function readDirectory(text: Bytes): Bytes | null {
+function readDirectory(given: Bytes): Bytes | null {
+  const text = given.replace(/\/+/g, '/').replace(/\/$/, '');
   return /^(\/[^/\n]+)+$/.test(text) && !/\/\.\.?(\/|$)/.test(text) ? text : null;
 }
 
 const defaultCapabilities: readonly Capability[] = ['compute', 'utility'];
+
+/** Where the MPS daemon is unless somebody says otherwise. */
+export const usualMpsPipe = '/tmp/nvidia-mps';
 
 const nothing: NvidiaRequest = {
   asked: null,
@@ -85,7 +89,7 @@ const nothing: NvidiaRequest = {
   flags: { gdrcopy: false, gds: false, mofed: false, nvswitch: false },
   migConfig: false,
   migMonitor: false,
-  mpsPipe: '/tmp/nvidia-mps',
+  mpsPipe: usualMpsPipe,
 };
 
 type Devices = Pick<NvidiaRequest, 'asked' | 'devices' | 'cdi'>;

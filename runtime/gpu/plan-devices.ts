@@ -3,7 +3,9 @@ import type { Bytes } from '../../src/format/bytes.ts';
 import type { Op } from '../../src/format/plan.ts';
 import { noDevices } from '../device-gate.ts';
 import { Failure } from '../failure.ts';
+import { isBind } from '../fstab.ts';
 import type { LaunchInput } from '../launch-input.ts';
+import { collectMounts } from '../mounts.ts';
 import { printable } from '../options.ts';
 import type { Rung } from '../rungs.ts';
 import { planAmd } from './amd.ts';
@@ -28,6 +30,7 @@ export function planDevices(
   environ: ReadonlyMap<string, Bytes>,
   root: DeviceRoot,
   rung: Rung,
+  own = environ,
 ): DevicePlan | Asking {
   const facts = input.host.devices;
   if (facts === null) return noDevices;
@@ -47,10 +50,10 @@ export function planDevices(
     isPlain: rung === 'proot',
     isRoot: request.euid === 0,
     hasOwnDev:
-      settings.builtins['10-system'] === 'off' ||
+      !collectMounts(input).some(({ entry }) => isBind(entry) && entry.target === '/dev' && entry.source === '/dev') ||
       (settings.hooks.includes('10-devices') && (settings.restrictDev || settings.unshare.ipc)),
     dev: facts.dev,
-    environ,
+    environ: own,
   });
   return {
     shown: applied.shown,
@@ -113,7 +116,10 @@ function planPlatform(input: LaunchInput, asked: Asked, facts: DeviceFacts): Edi
   const { nvidia: request, gpus, insists } = asked;
   if (request.devices === 'void') return noEdits;
   // What is chosen is all that there is inside: programs there, this one among them, count anew.
-  const told = gpus === null ? [] : [`NVIDIA_VISIBLE_DEVICES=${request.devices === 'none' ? 'none' : 'all'}`];
+  const told =
+    gpus === null && !Array.isArray(request.devices)
+      ? []
+      : [`NVIDIA_VISIBLE_DEVICES=${request.devices === 'none' ? 'none' : 'all'}`];
   const plan = (): Edits | Asking => {
     if (facts.wsl !== null) return planWsl(request.devices as Exclude<typeof request.devices, 'void'>, facts.wsl);
     if (facts.tegra !== null && (facts.nvidia === null || facts.nvidia.gpus.length === 0)) {

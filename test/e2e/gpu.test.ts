@@ -98,18 +98,27 @@ describe('a bundle on a host with a driver and nothing of NVIDIA besides', () =>
 
   e2e('makes pseudo-terminals when it hides a GPU, too', async () => {
     const mount = `${compileProgram('pty-run')}:/mnt/pty-run:x-create=file,bind,ro`;
+    const script = '/mnt/pty-run true && echo a terminal';
     for (const gpus of ['all', '1']) {
-      const ran = await inside('debian', ['--gpus', gpus, '--mount', mount], '/mnt/pty-run true && echo a terminal');
+      const ran = await inside('debian', ['--gpus', gpus, '--mount', mount], script);
       expect(ran, gpus).toMatchObject({ status: 0, stdout: 'a terminal\n', stderr: '' });
     }
+    const env = { BUNDLER_SANDBOX: 'proot' };
+    const plain = await inside('debian', ['--quiet', '--gpus', '1', '--mount', mount], script, { env });
+    expect(plain).toMatchObject({ status: 0, stdout: 'a terminal\n' });
   });
 
   e2e('gives the same GPU to a bundle inside of it', async () => {
     const file = bundle('debian');
     const mount = `${path.dirname(file)}:/mnt/inner`;
     const script = '/mnt/inner/x.run nvidia-smi -L';
-    const ran = await inside('debian', ['--gpus', '1', '--mount', mount], script, { env: { BUNDLER_SHARE: '0' } });
-    expect(ran).toMatchObject({ status: 0, stdout: line(0, 1) });
+    for (const chosen of [
+      ['--gpus', '1'],
+      ['--env', 'NVIDIA_VISIBLE_DEVICES=1'],
+    ]) {
+      const ran = await inside('debian', [...chosen, '--mount', mount], script, { env: { BUNDLER_SHARE: '0' } });
+      expect(ran).toMatchObject({ status: 0, stdout: line(0, 1) });
+    }
   });
 
   e2e('keeps everything else in /dev that the caller may open when it hides a GPU', async () => {
@@ -203,6 +212,18 @@ describe('which GPUs a container has', () => {
     writeFileSync(conf, 'environ() { echo NVIDIA_VISIBLE_DEVICES=1; }\n');
     expect(await seen(['--conf', conf])).toEqual(second);
     expect(await seen(['--conf', conf], { env: { BUNDLER_SANDBOX: 'proot' } })).toEqual(second);
+  });
+
+  e2e('is not changed by such a hook where the user has said it himself', async () => {
+    const dir = makeDir(ordinaryUser());
+    const [conf, file] = [path.join(dir, 'conf'), path.join(dir, 'variables')];
+    writeFileSync(conf, 'hooks() { echo NVIDIA_VISIBLE_DEVICES=0 >> "$ENROOT_ENVIRON"; }\n');
+    writeFileSync(file, 'NVIDIA_VISIBLE_DEVICES=1\n');
+    expect(await seen(['--conf', conf])).toEqual([0, `${line(0, 0)}nvidia0\n`, '']);
+    expect(await seen(['--conf', conf, '--gpus', '1'])).toEqual(second);
+    expect(await seen(['--conf', conf, '--env', 'NVIDIA_VISIBLE_DEVICES=1'])).toEqual(second);
+    expect(await seen(['--conf', conf, '--env-file', file])).toEqual(second);
+    expect(await seen(['--conf', conf], { env: { NVIDIA_VISIBLE_DEVICES: '1' } })).toEqual(second);
   });
 
   e2e('is nothing of ours with BUNDLER_HOOKS=-nvidia', async () => {
@@ -415,9 +436,8 @@ describe('what a start with a GPU leaves behind', () => {
     const user = ordinaryUser();
     const dir = makeDir(user);
     mkdirSync(path.join(dir, 'cwd'));
-    const before = readdirSync('/dev/shm');
     await inside('debian', ['--gpus', '0'], 'true');
-    expect(readdirSync('/dev/shm')).toEqual(before);
+    expect(readdirSync('/dev/shm').filter((name) => /cuda|nvidia|ld\.so/.test(name))).toEqual([]);
     for (const place of ['/dev/nvidia0', '/usr/local/nvidia']) expect(existsSync(place), place).toBe(false);
   });
 });
