@@ -77,8 +77,11 @@ export interface MountPlan {
   readonly shown: readonly Shown[];
 }
 
-/** hooked: what built-in hooks mount, between the passes. Their sources are not looked at: most of them may be missing. */
-export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = []): MountPlan {
+/**
+ * hooked: what built-in hooks mount, between the passes. Their sources are not looked at: most of them may be missing. isServed: the root shows the mountpoints
+ * of configuration, so that none need be made where a symlink of the image leads, which may be a file system of the host.
+ */
+export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = [], isServed = false): MountPlan {
   const { request, host } = input;
   const early: Op[] = [];
   const late: Op[] = hooked.map((entry) => toMountOp(entry, request.cwd));
@@ -91,7 +94,10 @@ export function planMounts(input: LaunchInput, hooked: readonly FstabEntry[] = [
     const kind = isSeen ? (host.kinds[op.source] ?? 'missing') : undefined;
     if (kind === 'missing' && (from === 'system' || from === 'config')) continue;
     refuseMissing(mount, kind, op.source);
-    (entry.pass === -1 ? early : late).push(op);
+    const { createDir, createFile, createAuto } = mountOptions;
+    const made =
+      isServed && from === 'config' ? { ...op, options: op.options & ~(createDir | createFile | createAuto) } : op;
+    (entry.pass === -1 ? early : late).push(made);
     // An image's symlink to a file that only its own init would make must not hide the host's configuration.
     shown.push(...showMountpoint(op, kind, from === 'config'));
   }

@@ -40,7 +40,7 @@ export function planLaunch(given: LaunchInput, planDevices: DevicePlanner = plan
   const kept = isKept(payload);
   const collected = collectEnvironment(input);
   const hooks = runHooks({ input, shadow, environ: collected, kept });
-  const mounts = planMounts(input, hooks.mounts);
+  const mounts = planMounts(input, hooks.mounts, payload.driver === 'fuse');
   // With hooks of the host the command is known when they have run.
   const hosted = hasHostHooks(input) && input.resumed === null;
   const before = hosted ? [] : planEnvironment(input, shadow.account, collected, hooks.environ);
