@@ -2,7 +2,7 @@
 import { collectEnvironment } from '../environment.ts';
 import { Failure } from '../failure.ts';
 import type { LaunchInput } from '../launch-input.ts';
-import type { Observer } from '../observer.ts';
+import type { Entry, Observer } from '../observer.ts';
 import { type AmdFacts, readAmd } from './amd.ts';
 import { type Asked, asksForDevices, readAsked } from './asked.ts';
 import { hasNvidiaCard } from './card.ts';
@@ -70,11 +70,16 @@ export async function readDevices(
   const [, minor = '0'] = /^2\.(\d+)/.exec(input.manifest.rootfs?.loader?.glibcVersion ?? '') ?? [];
   const needs = everything || Number(minor) < recentGlibcMinor;
   const graphics = everything || request.capabilities.has('graphics') || request.capabilities.has('display');
+  let listed: readonly Entry[] | undefined;
+  const listDev = () => {
+    listed ??= observer.listKinds('/dev');
+    return listed;
+  };
   const wsl = wantsNvidia ? readWsl(observer) : null;
   const tegra = wantsNvidia && wsl === null ? readTegra(observer) : null;
   const nvidia =
     wantsNvidia && wsl === null
-      ? readNvidia(observer, input.request.machine, { mpsPipe: request.mpsPipe, needs, graphics })
+      ? readNvidia(observer, input.request.machine, { listDev, mpsPipe: request.mpsPipe, needs, graphics })
       : null;
   const amd = wantsAll || asked.amd !== '' ? readAmd(observer) : null;
   const intel = wantsAll ? readIntel(observer) : null;
@@ -93,6 +98,6 @@ export async function readDevices(
     cdi: wantsCdi ? (await import('./cdi-facts.ts')).readCdi(observer) : null,
     hasNvidiaCard:
       wantsNvidia && nvidia === null && wsl === null && request.asked !== 'image-library' && hasNvidiaCard(observer),
-    dev: found || wantsCdi ? readDev(observer, mayHide(asked, nvidia)) : { entries: [], hasOpenPtmx: false },
+    dev: found || wantsCdi ? readDev(observer, listDev(), mayHide(asked, nvidia)) : { entries: [], hasOpenPtmx: false },
   };
 }

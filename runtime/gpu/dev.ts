@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 import type { Bytes } from '../../src/format/bytes.ts';
 import type { Op } from '../../src/format/plan.ts';
 import { type FstabEntry, toMountOp } from '../fstab.ts';
-import type { Observer } from '../observer.ts';
+import type { Entry, Observer } from '../observer.ts';
 
 /** The host's /dev. */
 export interface DevFacts {
@@ -32,17 +32,17 @@ const divided = [
 /** Consoles of the host and their memory: nothing for a container, and there are more than a hundred. */
 const consoles = /^\/dev\/(tty\d+|vcs[au]?\d*)$/;
 
-/** Everything in the host's /dev, and in those directories of it that may have to be divided. mayHide: look which nodes the caller may open. */
-export function readDev(observer: Observer, mayHide: boolean): DevFacts {
-  const read = (dir: Bytes): DevEntry[] =>
-    observer.listKinds(dir).flatMap(({ name, kind }) => {
+/** Everything in the host's /dev, whose names are `listed`, and in those directories of it that may have to be divided. mayHide: look which nodes the caller may open. */
+export function readDev(observer: Observer, listed: readonly Entry[], mayHide: boolean): DevFacts {
+  const read = (dir: Bytes, names: readonly Entry[]): DevEntry[] =>
+    names.flatMap(({ name, kind }) => {
       const path = `${dir}/${name}`;
       const target = kind === 'link' ? (observer.readLink(path) ?? '') : '';
       const usable = kind !== 'node' || !mayHide || consoles.test(path) || observer.mayOpen(path);
-      const below = kind === 'dir' && divided.includes(path) ? read(path) : [];
+      const below = kind === 'dir' && divided.includes(path) ? read(path, observer.listKinds(path)) : [];
       return [{ path, kind, target, usable }, ...below];
     });
-  return { entries: read('/dev'), hasOpenPtmx: mayHide && observer.access('/dev/pts/ptmx') === 'ok' };
+  return { entries: read('/dev', listed), hasOpenPtmx: mayHide && observer.access('/dev/pts/ptmx') === 'ok' };
 }
 
 /**

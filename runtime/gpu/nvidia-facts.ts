@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Bytes } from '../../src/format/bytes.ts';
-import type { Access, Observer } from '../observer.ts';
+import type { Access, Entry, Observer } from '../observer.ts';
 import { findDrm } from './drm.ts';
 import { findDriverLibraries, type HostLibrary } from './nvidia-libraries.ts';
 import { configRoots, driverProc, graphicsFiles, openclFile, programDirs, programs, sockets } from './nvidia-tables.ts';
@@ -49,6 +49,8 @@ export interface MigCapability {
 export interface NvidiaLookOptions {
   /** The directory of the MPS daemon. */
   readonly mpsPipe: Bytes;
+  /** The names in /dev. */
+  readonly listDev: () => readonly Entry[];
   /** Of findDriverLibraries. */
   readonly needs: boolean;
   /** Look for the files of graphics, too. */
@@ -70,7 +72,7 @@ export function readNvidia(observer: Observer, machine: string, options: NvidiaL
     },
     gpus: readGpus(observer),
     ...readMig(observer),
-    nodes: readNodes(observer),
+    nodes: readNodes(observer, options.listDev()),
     libraries: findDriverLibraries(observer, moduleVersion, machine, options.needs),
     programs: findPrograms(observer),
     files: findFiles(observer, options),
@@ -133,12 +135,12 @@ function numberAfter(prefix: string, name: Bytes): number | null {
   return /^\d{1,6}$/.test(digits) ? Number(digits) : null;
 }
 
-function readNodes(observer: Observer): Record<Bytes, Access> {
+function readNodes(observer: Observer, listed: readonly Entry[]): Record<Bytes, Access> {
   const nodes: Record<Bytes, Access> = Object.create(null);
   const look = (path: Bytes) => {
     nodes[path] = observer.access(path);
   };
-  for (const { name, kind } of observer.listKinds('/dev')) {
+  for (const { name, kind } of listed) {
     if (kind === 'node' && (/^nvidia/.test(name) || name === 'gdrdrv')) look(`/dev/${name}`);
     if (kind === 'dir' && (name === 'nvidia-caps' || name === 'nvidia-caps-imex-channels')) {
       for (const below of observer.list(`/dev/${name}`)) look(`/dev/${name}/${below}`);
@@ -149,8 +151,9 @@ function readNodes(observer: Observer): Record<Bytes, Access> {
 
 function findPrograms(observer: Observer): Record<string, Bytes> {
   const found: Record<string, Bytes> = Object.create(null);
+  const dirs = programDirs.filter((dir) => observer.lookAt(dir) === 'dir');
   for (const name of [...programs.map((program) => program.name), 'nvidia-modprobe']) {
-    const path = programDirs.map((dir) => `${dir}/${name}`).find((candidate) => observer.lookAt(candidate) === 'file');
+    const path = dirs.map((dir) => `${dir}/${name}`).find((candidate) => observer.lookAt(candidate) === 'file');
     if (path !== undefined) found[name] = path;
   }
   return found;

@@ -36,6 +36,12 @@ const machines: Readonly<Record<string, Readonly<Partial<Record<Abi, number>>>>>
   aarch64: { '64': 183 },
 };
 
+/** The names of a driver's own libraries of whatever version, after `lib`. A regular expression. */
+const anyVersion = `(?:cuda|nvidia-ml)\\.so\\.\\d+\\.\\d+(?:\\.\\d+)?|${ownVersions}`;
+
+/** What symlinks to a library end with after `.so`. */
+const suffixes = ['', '.0', '.1', '.2', '.3', '.4', '.5', '.6', '.7', '.8', '.9'];
+
 /** The two libraries that every driver has. */
 const everywhere = ['libcuda.so.1', 'libnvidia-ml.so.1'];
 
@@ -132,25 +138,17 @@ function readDir(
   needs: boolean,
 ): HostLibrary[] {
   const dir = subdir === '' ? root : `${root}/${subdir}`;
-  // The names as one text, so that V8's regular expressions go through thousands of them and not code that runs once.
-  const text = observer.listUnsorted(dir).join('\n');
-  const own =
-    version === '' ? '(?:cuda|nvidia-ml)\\.so\\.\\d+\\.\\d+(?:\\.\\d+)?' : `.*\\.so\\.${escapeRegExp(version)}`;
-  const names = text.match(new RegExp(`^lib(?:${own}|${ownVersions})$`, 'gm')) ?? [];
-  const bases = names.map((name) => escapeRegExp(name.slice(0, name.indexOf('.so.') + 3)));
-  const links = text.match(new RegExp(`^(?:${bases.join('|')})(?:\\.\\d)?$`, 'gm')) ?? [];
-  const byBase = new Map<Bytes, Bytes[]>();
-  for (const link of links.sort()) {
-    const base = link.slice(0, link.indexOf('.so') + 3);
-    const known = byBase.get(base);
-    if (known === undefined) byBase.set(base, [link]);
-    else known.push(link);
-  }
+  // The names as one text, which V8 searches faster than code that runs once goes through thousands of them.
+  const listed = observer.listUnsorted(dir);
+  const text = `${listed.join('\n')}\n`;
+  const names =
+    version === '' ? matchNames(text, anyVersion) : [...findNames(text, version), ...matchNames(text, ownVersions)];
+  const all = new Set(names.length > 0 ? listed : []);
   const found: HostLibrary[] = [];
   for (const name of names) {
     const at = name.indexOf('.so.');
-    const [base, stem, suffix] = [name.slice(0, at + 3), name.slice(3, at), name.slice(at + 4)];
-    const others = byBase.get(base) ?? [];
+    const [base, stem, ownVersion] = [name.slice(0, at + 3), name.slice(3, at), name.slice(at + 4)];
+    const others = suffixes.map((suffix) => base + suffix).filter((link) => all.has(link));
     // ldconfig makes a link of the soname; a library whose soname is its whole name needs none.
     const linked = others.findLast((link) => /\.so\.\d+$/.test(link)) ?? name;
     const path = `${dir}/${name}`;
@@ -162,7 +160,7 @@ function readDir(
     found.push({
       path,
       stem,
-      version: suffix,
+      version: ownVersion,
       soname,
       links: further,
       abi,
@@ -173,6 +171,17 @@ function readDir(
   return found.sort((one, other) => (one.path < other.path ? -1 : 1));
 }
 
-function escapeRegExp(text: string): string {
-  return text.replace(/[.+]/g, '\\$&');
+/** The names that end with `.so.VERSION`. */
+function findNames(text: Bytes, version: string): Bytes[] {
+  const names: Bytes[] = [];
+  const end = `.so.${version}\n`;
+  for (let at = text.indexOf(end); at >= 0; at = text.indexOf(end, at + 1)) {
+    const name = text.slice(text.lastIndexOf('\n', at) + 1, at + end.length - 1);
+    if (name.startsWith('lib')) names.push(name);
+  }
+  return names;
+}
+
+function matchNames(text: Bytes, pattern: string): Bytes[] {
+  return text.match(new RegExp(`^lib(?:${pattern})$`, 'gm')) ?? [];
 }

@@ -36,8 +36,12 @@ export function buildRuntimeProgram(node: string): string {
     useCodeCache: true,
     // With the default a host's NODE_OPTIONS would be obeyed.
     execArgvExtension: 'none',
-    // Nor may a host's openssl.cnf, which can name engines to load.
-    execArgv: ['--openssl-config=/dev/null'],
+    execArgv: [
+      // Nor may a host's openssl.cnf, which can name engines to load.
+      '--openssl-config=/dev/null',
+      // MiB: planning for a GPU fills V8's first 1 MiB of young objects twice, and each collection costs 1 to 3 ms.
+      '--min-semi-space-size=8',
+    ],
   };
   runStep({ name: 'runtime-program', files: [node, boot], values: [config], outputs: [output] }, () => {
     const configPath = 'build/runtime-program.json';
