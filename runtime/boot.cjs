@@ -3,12 +3,11 @@
 // after a sample launch, so that it also holds the functions that a launch compiles (Node's own cache for single executables is made
 // before anything has run, which costs 30 ms more at every start), and a changed planner needs no new executable.
 'use strict';
-const { existsSync, readFileSync } = require('node:fs');
+const { readFileSync } = require('node:fs');
 const { Script } = require('node:vm');
 
 // The program that was started is the loader, ld.so, in the same directory.
 const dir = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
-const module_ = { exports: {} };
 
 // The status of a program that is not there (sh(1)): the launcher then looks whether the files still are, and unpacks them again.
 function read(name, encoding) {
@@ -22,11 +21,16 @@ function read(name, encoding) {
   }
 }
 
-// Where there may be a GPU, the one that also holds what plans for it: reading it takes a moment that others need not spend.
-const mayHaveGpu = ['/dev/nvidiactl', '/dev/dxg', '/dev/kfd'].some((path) => existsSync(path));
-const script = new Script(read('planner.cjs', 'latin1'), {
-  filename: 'planner.cjs',
-  cachedData: read(mayHaveGpu ? 'planner-gpu.cache' : 'planner.cache'),
-});
-// A cache of another V8 is refused and the script compiled: slower, not wrong.
-script.runInThisContext()(module_.exports, require, module_);
+// With a parameter of the same name a script loads another one: a launch reads only those that it needs.
+function loadScript(name, require) {
+  // A cache of another V8 is refused and the script compiled: slower, not wrong.
+  const script = new Script(read(`${name}.cjs`, 'latin1'), {
+    filename: `${name}.cjs`,
+    cachedData: read(`${name}.cache`),
+  });
+  const module = { exports: {} };
+  script.runInThisContext()(module.exports, require, module, loadScript);
+  return module.exports;
+}
+
+loadScript('planner', require);

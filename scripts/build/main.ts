@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { buildLauncher, release, sanitized } from './launcher.ts';
 import { buildRuntimeProgram, trimNode } from './node.ts';
 import { writeNotices } from './notices.ts';
+import { bundlePlanner } from './planner-scripts.ts';
 import { buildRuntimeImage, buildToolSection } from './runtime.ts';
 import { bundleScript } from './scripts.ts';
 import { root, runStep } from './step.ts';
@@ -12,10 +13,10 @@ import { writeToolFile } from './tool-file.ts';
 async function build(variants: readonly (typeof release)[]): Promise<void> {
   const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { version: string };
   const node = trimNode();
-  const planner = await bundleScript('runtime/main.ts', 'planner.cjs', version);
+  const { planner, devices } = await bundlePlanner(version);
   const tool = await bundleScript('src/main.ts', 'tool.cjs', version);
-  const notices = writeNotices([...new Set([...planner.packages, ...tool.packages])].sort());
-  const runtime = buildRuntimeImage(buildRuntimeProgram(node), node, planner.path, notices);
+  const notices = writeNotices([...new Set([planner, devices, tool].flatMap(({ packages }) => packages))].sort());
+  const runtime = buildRuntimeImage(buildRuntimeProgram(node), node, [planner.path, devices.path], notices);
   const section = buildToolSection(node, tool.path);
   for (const variant of variants) {
     const launcher = await buildLauncher(variant, version);

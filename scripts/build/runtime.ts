@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { sealLoader } from '../seal-loader.ts';
 import { collectLibraries, findLoader } from './libraries.ts';
 import { fixedSeed } from './node.ts';
@@ -21,14 +22,13 @@ const imageOptions = [
 export function buildRuntimeImage(
   program: string,
   node: string,
-  planner: string,
+  scripts: readonly string[],
   notices: string,
 ): { image: string; rawSizeBytes: number } {
   const base = buildBaseImage(program);
   const image = `${buildDir}runtime.sqfs`;
-  const cache = warmCodeCache(node, planner);
   const proot = buildProotDirectory();
-  const added = [cache.script, cache.data, cache.gpuData, notices];
+  const added = [...warmCodeCache(node, scripts), notices];
   const files = [base, ...added, ...proot.files];
   runStep({ name: 'runtime.sqfs', files, values: [imageOptions], outputs: [image] }, () => {
     copyFileSync(base, `${image}.new`);
@@ -65,26 +65,29 @@ function sealFile(path: string): void {
   writeFileSync(path, loader);
 }
 
-/** Wraps the planner as boot.cjs expects it and lets it plan sample launches, after each of which V8 gives its code cache. */
-function warmCodeCache(node: string, planner: string): { script: string; data: string; gpuData: string } {
+/** Wraps the planner's scripts as boot.cjs expects them and lets them plan sample launches, after which V8 gives its code caches. All these files. */
+function warmCodeCache(node: string, scripts: readonly string[]): string[] {
   const dir = `${buildDir}planner/`;
-  const result = { script: `${dir}planner.cjs`, data: `${dir}planner.cache`, gpuData: `${dir}planner-gpu.cache` };
   const warm = `${root}scripts/build/warm-cache.cjs`;
   const sources = ['sample-launch.ts', 'sample-host.ts', 'make-elf.ts'].map((name) => `${root}scripts/build/${name}`);
-  const files = [node, planner, warm, ...sources];
-  runStep({ name: 'planner', files, values: [], outputs: Object.values(result) }, () => {
-    mkdirSync(dir, { recursive: true });
-    writeFileSync(result.script, `(function(exports,require,module){${readFileSync(planner, 'utf8')}\n})`);
-    const warmUp = (launch: Buffer, cache: string) => {
-      writeFileSync(`${dir}launch`, launch);
-      run(node, [fixedSeed, warm, result.script, cache, `${dir}launch`, `${dir}reply`]);
-    };
-    warmUp(sampleLaunch(), result.data);
-    makeSampleHost(`${dir}host`);
-    warmUp(sampleLaunch(`${dir}host`), result.gpuData);
-    for (const path of Object.values(result)) chmodSync(path, 0o644);
+  const outputs = scripts.flatMap((path) => {
+    const wrapped = `${dir}${basename(path)}`;
+    return [wrapped, wrapped.replace(/\.cjs$/, '.cache')];
   });
-  return result;
+  runStep({ name: 'planner', files: [node, ...scripts, warm, ...sources], values: [], outputs }, () => {
+    rmSync(dir, { recursive: true, force: true });
+    mkdirSync(dir, { recursive: true });
+    for (const path of scripts) {
+      const code = readFileSync(path, 'utf8');
+      writeFileSync(`${dir}${basename(path)}`, `(function(exports,require,module,loadScript){${code}\n})`);
+    }
+    makeSampleHost(`${dir}host`);
+    writeFileSync(`${dir}launch`, sampleLaunch());
+    writeFileSync(`${dir}gpu-launch`, sampleLaunch(`${dir}host`));
+    run(node, [fixedSeed, warm, dir, `${dir}reply`, `${dir}launch`, `${dir}gpu-launch`]);
+    for (const path of outputs) chmodSync(path, 0o644);
+  });
+  return outputs;
 }
 
 /** The tool's script as load-tool.ts expects it, after a command line of it was run for V8's code cache: the content of the `tool` section. */

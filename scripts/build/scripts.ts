@@ -20,15 +20,10 @@ const noticesFromFile: esbuild.Plugin = {
   },
 };
 
-/** Bundles an entry point and all that it imports into one CommonJS file for the pinned Node. */
-export async function bundleScript(entry: string, name: string, version: string): Promise<Script> {
-  const output = `${buildDir}${name}`;
-  const { metafile } = await esbuild.build({
-    metafile: true,
-    plugins: [noticesFromFile],
+/** What all scripts are bundled with: CommonJS for the pinned Node. */
+export function scriptOptions(version: string) {
+  return {
     absWorkingDir: root,
-    entryPoints: [entry],
-    outfile: `${output}.new`,
     bundle: true,
     platform: 'node',
     target: 'node26',
@@ -44,6 +39,23 @@ export async function bundleScript(entry: string, name: string, version: string)
     // import() needs a callback that a vm.Script has not: make it a require().
     supported: { 'dynamic-import': false },
     logLevel: 'error',
+  } as const satisfies esbuild.BuildOptions;
+}
+
+/** Bundles an entry point and all that it imports into one file below build/. */
+export async function bundleScript(
+  entry: string,
+  name: string,
+  version: string,
+  plugins: readonly esbuild.Plugin[] = [],
+): Promise<Script> {
+  const output = `${buildDir}${name}`;
+  const { metafile } = await esbuild.build({
+    ...scriptOptions(version),
+    metafile: true,
+    plugins: [noticesFromFile, ...plugins],
+    entryPoints: [entry],
+    outfile: `${output}.new`,
   });
   renameSync(`${output}.new`, output);
   const names = Object.keys(metafile.inputs).flatMap(

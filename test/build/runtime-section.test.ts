@@ -94,20 +94,20 @@ describe('the runtime section', () => {
     expect(kindsOf(stdout as Buffer)).toEqual(['ask', 'ask', 'plan']);
   });
 
-  test('uses its code cache', () => {
-    const source = readFileSync(path.join(runtime, 'planner.cjs'), 'latin1');
+  test.each(['planner', 'devices'])('uses the code cache of its script %s', (name) => {
+    const source = readFileSync(path.join(runtime, `${name}.cjs`), 'latin1');
     const check = path.join(dir, 'check.cjs');
     writeFileSync(
       check,
       `const { readFileSync } = require('node:fs'); const { Script } = require('node:vm');
-       const script = new Script(readFileSync(process.argv[2], 'latin1'), { filename: 'planner.cjs', cachedData: readFileSync(process.argv[3]) });
+       const script = new Script(readFileSync(process.argv[2], 'latin1'), { filename: '${name}.cjs', cachedData: readFileSync(process.argv[3]) });
        console.log(script.cachedDataRejected);`,
     );
-    const files = ['planner.cjs', 'planner.cache'].map((name) => path.join(runtime, name));
+    const files = [`${name}.cjs`, `${name}.cache`].map((file) => path.join(runtime, file));
     expect(execFileSync(path.join(repository, 'build/node-trimmed'), [check, ...files], { encoding: 'utf8' })).toBe(
       'false\n',
     );
-    expect(source.startsWith('(function(exports,require,module){')).toBe(true);
+    expect(source.startsWith('(function(exports,require,module,loadScript){')).toBe(true);
   });
 
   test('is not reached by the variables that steer Node, the loader, libc and OpenSSL', () => {
@@ -142,6 +142,9 @@ describe('the runtime section', () => {
     expect(paths.length).toBeGreaterThan(20);
     const own = paths.filter((name) => name.startsWith(`${runtime}/`));
     expect(own).toContain(`${runtime}/lib/libc.so.6`);
+    // What plans for devices is not read by a launch that asks for none.
+    expect(own).toContain(`${runtime}/planner.cjs`);
+    expect(own.filter((name) => name.includes('devices'))).toEqual([]);
     // What a launch may look at: the kernel's files, and those that the planner reads as facts about the host.
     const others = paths.filter((name) => !name.startsWith(`${runtime}/`) && !/^\/(proc|sys|dev)\//.test(name));
     expect(others.filter((name) => /\.so(\.|$)|\/lib|ssl|preload|locale|nsswitch/.test(name))).toEqual([]);
